@@ -56,7 +56,7 @@ clock_wall_ms(const struct clock *clock)
 	return clock->wall_us(clock) / 1000;
 }
 
-#define CLOCK_TEXT_BYTES 40
+#define CLOCK_TEXT_BYTES 96
 
 /* "2026-03-01T12:30:45.123Z" */
 void clock_print_iso(int64_t wall_ms, char text_out[CLOCK_TEXT_BYTES]);

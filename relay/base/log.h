@@ -26,6 +26,9 @@ struct clock;
  * quarter of a ring is kept for the lines of mail events.  In synchronous mode
  * (tools, tests, simulation) a line is written at once by the caller.
  *
+ * One lock guards the list of rings; it is taken by attach and by the writer, and
+ * never while a line is logged.
+ *
  * Which log a thread writes to is a handle of the thread: log_attach() makes a
  * ring, log_use() picks it.  A simulation with many nodes on one thread calls
  * log_use() whenever it lets another node run.  With no handle, warnings and
@@ -110,7 +113,7 @@ void log_debug(const char *format, ...) __attribute__((format(printf, 1, 2)));
  *	log_u64(&line, "ms", took_ms);
  *	log_end(&line);
  *
- * A line too long for its room loses the fields that do not fit and gets cut=1.
+ * A line too long for its room loses what does not fit and ends in cut=1.
  * Fields with an empty span are written as key="".
  */
 struct log_line {

@@ -119,6 +119,9 @@ bool span_is_ascii(struct span s);
 /* Well-formed UTF-8: shortest forms, no surrogates, nothing above U+10FFFF. */
 bool span_is_utf8(struct span s);
 
+/* Bytes of the well-formed UTF-8 character that s begins with; 0 if there is none. */
+size_t span_utf8_len(struct span s);
+
 /* A byte below 0x20 or 0x7f is in it. */
 bool span_has_control(struct span s);
 

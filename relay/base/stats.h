@@ -21,7 +21,7 @@
  * cells and do nothing.
  *
  * The one lock guards the list of cells; it is taken by attach, detach and read,
- * never by adding.
+ * never by adding.  visit is called under it: it may not attach or read again.
  */
 enum stats_kind {
 	STATS_COUNTER,
