@@ -1,0 +1,128 @@
+#include "mailbox/mbox_search.h"
+
+#include <string.h>
+
+#include "relay/base/base32.h"
+#include "relay/base/mem.h"
+#include "relay/base/span.h"
+
+enum {
+	WINDOW_BYTES = 64 * 1024,
+	FROM_LINE_BYTES_MAX = 512,      /* a path and a time are shorter */
+};
+
+/*
+ * A search is a function that says where in a window what it looks for begins, or that it does
+ * not; it sees LINE_BYTES more than it may find something in, so that nothing is cut.
+ */
+typedef bool finder(const void *what, struct span window, size_t begin_max, size_t *at_out);
+
+static int
+search(struct mbox *mbox, finder *find, const void *what, uint64_t start, uint64_t end,
+       uint64_t *at_out, struct err *err)
+{
+	char *window = mem_alloc(WINDOW_BYTES);
+	int result = 0;
+
+	*at_out = end;
+	while (start < end && *at_out == end && result == 0) {
+		uint64_t left = mbox->stat.size - start;
+		size_t len = left < WINDOW_BYTES ? (size_t)left : WINDOW_BYTES;
+		size_t begin_max = len == left ? len : len - FROM_LINE_BYTES_MAX;
+		size_t at;
+
+		if (begin_max > end - start)
+			begin_max = (size_t)(end - start);
+		result = box_disk_read_all(mbox->settings->lock.disk, mbox->file, window, len,
+					   start, err);
+		if (result == 0 && find(what, span_make(window, len), begin_max, &at))
+			*at_out = start + at;
+		start += begin_max;
+	}
+	mem_free(&window);
+	return result < 0 ? err_wrap(err, "%s", mbox->settings->path) : 0;
+}
+
+static bool
+is_one_of(struct span word, const char *words)
+{
+	size_t at;
+
+	return word.len == 3 && span_find(span_from_cstr(words), word, &at) && at % 3 == 0;
+}
+
+/* " Tue Nov " somewhere in it. */
+static bool
+has_day_and_month(struct span line)
+{
+	struct span word, before = span_make("", 0);
+
+	while (span_take_word(&line, &word)) {
+		if (is_one_of(before, "SunMonTueWedThuFriSat") &&
+		    is_one_of(word, "JanFebMarAprMayJunJulAugSepOctNovDec"))
+			return true;
+		before = word;
+	}
+	return false;
+}
+
+static bool
+find_from_line(const void *what, struct span window, size_t begin_max, size_t *at_out)
+{
+	size_t base = 0, at;
+
+	(void)what;
+	while (span_find(span_skip(window, base), SPAN("From "), &at) && base + at < begin_max) {
+		struct span line = span_first(span_skip(window, base + at), FROM_LINE_BYTES_MAX);
+		struct span rest;
+
+		(void)span_split(line, '\n', &line, &rest);
+		if (has_day_and_month(line)) {
+			*at_out = base + at;
+			return true;
+		}
+		base += at + 1;
+	}
+	return false;
+}
+
+static bool
+find_text(const void *what, struct span window, size_t begin_max, size_t *at_out)
+{
+	const struct span *text = what;
+
+	return span_find(window, *text, at_out) && *at_out < begin_max;
+}
+
+int
+mbox_search_from_line(struct mbox *mbox, uint64_t start, uint64_t end, uint64_t *at_out,
+		      struct err *err)
+{
+	return search(mbox, find_from_line, NULL, start, end, at_out, err);
+}
+
+int
+mbox_search_delivery(struct mbox *mbox, const struct intent_entry *entry, uint64_t bytes_max,
+		     bool *found_out, struct err *err)
+{
+	char text[BASE32_U64_BYTES];
+	uint64_t size = mbox->stat.size, at, next;
+	uint64_t start = size > bytes_max ? size - bytes_max : 0;
+	struct span id;
+
+	base32_print_u64(entry->delivery_id, text);
+	id = span_make(text, BASE32_U64_CHARS);
+	*found_out = false;
+	if (search(mbox, find_text, &id, start, size, &at, err) < 0)
+		return -1;
+	if (at == size)
+		return 0;
+
+	const struct span separator = SPAN("\nFrom ");
+
+	if (search(mbox, find_text, &separator, at, size, &next, err) < 0)
+		return -1;
+	/* The empty line behind a message is the one that readers add and remove as they like. */
+	*found_out = next - at + entry->id_at + 1 >= entry->bytes;
+	return 0;
+}

@@ -1,0 +1,28 @@
+/*
+ * Looking for things in an mbox, in windows of bounded size whatever the size of the file.
+ */
+#ifndef MAILBOX_MBOX_SEARCH_H
+#define MAILBOX_MBOX_SEARCH_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "mailbox/intent.h"
+#include "mailbox/mbox.h"
+#include "relay/base/err.h"
+
+/*
+ * Where something that looks as a From_ line begins, from START on and before END: "From ", and on
+ * the same line a day and a month as asctime() writes them.  END if there is none.
+ */
+int mbox_search_from_line(struct mbox *mbox, uint64_t start, uint64_t end, uint64_t *at_out,
+			  struct err *err);
+
+/*
+ * Is the message of ENTRY among the last BYTES_MAX octets: its delivery id, and behind that, up
+ * to the next From_ line at the start of a line, as many octets as it had?
+ */
+int mbox_search_delivery(struct mbox *mbox, const struct intent_entry *entry, uint64_t bytes_max,
+			 bool *found_out, struct err *err);
+
+#endif
