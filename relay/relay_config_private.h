@@ -1,0 +1,20 @@
+/*
+ * What the files of relay_config share.
+ */
+#ifndef RELAY_RELAY_CONFIG_PRIVATE_H
+#define RELAY_RELAY_CONFIG_PRIVATE_H
+
+#include "relay/relay_config.h"
+
+int relay_config_check_certificate(struct span value, struct err *err);
+int relay_config_check_interval(struct span value, struct err *err);
+int relay_config_check_address(struct span value, struct err *err);
+
+/* The routes of the file into config->outbound.routes. */
+int relay_config_read_routes(struct relay_config *config, struct err *err);
+
+/* The strings of a list option, in the configuration's arena. */
+const char *const *relay_config_strings(struct relay_config *config,
+    const struct conf_block *block, const char *option, size_t *count_out);
+
+#endif
