@@ -71,8 +71,8 @@ struct header_watch {
 	size_t name_len;
 	char name[HEADER_WATCH_NAME_BYTES];
 	size_t id_len;
-	unsigned char state;
-	unsigned char field;
+	unsigned char state;     /* enum watch_state */
+	unsigned char field;     /* enum watch_field */
 };
 
 /*
