@@ -1,0 +1,116 @@
+#include "relay/inbound/hop_watch.h"
+
+#include <string.h>
+
+#include "queue/queue.h"
+
+void
+hop_watch_init(struct hop_watch *watch, struct span hostname, const struct envelope *envelope)
+{
+	*watch = (struct hop_watch){
+		.hostname = hostname,
+		.envelope = envelope,
+		.at_line_start = true,
+	};
+}
+
+/* The word behind KEYWORD, which stands between blanks; false when it is not there. */
+static bool
+word_behind(struct span field, struct span keyword, struct span *word_out)
+{
+	struct span rest = field;
+	struct span word;
+
+	while (span_take_word(&rest, &word))
+		if (span_equal_nocase(word, keyword) && span_take_word(&rest, word_out))
+			return true;
+	return false;
+}
+
+static struct span
+without_ends(struct span word)
+{
+	while (word.len > 0 && strchr(";>", word.data[word.len - 1]))
+		word.len--;
+	while (word.len > 0 && word.data[0] == '<')
+		word = span_skip(word, 1);
+	return word;
+}
+
+static bool
+is_present_rcpt(const struct envelope *envelope, struct span address)
+{
+	for (size_t i = 0; i < envelope->rcpt_count; i++)
+		if (span_equal_nocase(envelope->rcpts[i].address, address))
+			return true;
+	return false;
+}
+
+/* One whole Received field. */
+static void
+hop_watch_judge(struct hop_watch *watch)
+{
+	struct span field = span_make(watch->field, watch->len);
+	struct span word;
+	queue_id id;
+
+	for (size_t i = 0; i < watch->len; i++)
+		if (strchr("\t\r\n", watch->field[i]))
+			watch->field[i] = ' ';
+	if (++watch->received_count > HOP_WATCH_RECEIVED_COUNT_MAX)
+		watch->found = HOP_LOOP_TOO_LONG;
+	if (!word_behind(field, SPAN("by"), &word) || !span_equal_nocase(word, watch->hostname))
+		return;
+	if (!word_behind(field, SPAN("id"), &word) || !queue_id_parse(without_ends(word), &id))
+		return;
+	if (word_behind(field, SPAN("for"), &word)) {
+		if (is_present_rcpt(watch->envelope, without_ends(word)))
+			watch->found = HOP_LOOP_OWN;
+	} else if (++watch->own_count > HOP_WATCH_OWN_COUNT_MAX) {
+		watch->found = HOP_LOOP_OWN;
+	}
+}
+
+static void
+hop_watch_end_field(struct hop_watch *watch)
+{
+	if (watch->in_received && watch->len > 0)
+		hop_watch_judge(watch);
+	watch->in_received = false;
+	watch->len = 0;
+}
+
+/* The first octets of a line say whether the field goes on, another begins, or all is over. */
+static void
+hop_watch_octet(struct hop_watch *watch, char octet)
+{
+	static const struct span name = { "received:", 9 };
+
+	if (watch->at_line_start) {
+		watch->at_line_start = false;
+		if (octet != ' ' && octet != '\t') {
+			hop_watch_end_field(watch);
+			watch->ended = octet == '\r' || octet == '\n';
+			watch->in_received = true;      /* until the name says otherwise */
+		}
+	}
+	if (octet == '\n')
+		watch->at_line_start = true;
+	if (!watch->in_received)
+		return;
+	if (watch->len < sizeof(watch->field))
+		watch->field[watch->len++] = octet;
+	if (watch->len <= name.len && !span_equal_nocase(span_make(watch->field, watch->len),
+	    span_first(name, watch->len))) {
+		watch->in_received = false;
+		watch->len = 0;
+	}
+}
+
+enum hop_loop
+hop_watch_feed(struct hop_watch *watch, struct span piece)
+{
+	for (size_t i = 0; i < piece.len && !watch->ended; i++)
+		hop_watch_octet(watch, piece.data[i]);
+	return watch->found;
+}
