@@ -15,7 +15,7 @@
  * to be dropped.  Fields without a value are left out, but for from= and to=.
  *
  *   event=accepted id= origin= from= nrcpt= size= msgid= proto= client= hello= auth=
- *                  listener= tls=
+ *                  listener= tls= about=
  *   event=refused  stage= from= to= proto= client= hello= listener= code= status= reply=
  *   event=attempt  id= origin= nrcpt= dest= host= attempt=
  *   event=delivered|deferred|bounced|expired|uncertain|relayed
@@ -25,7 +25,8 @@
  *   event=discarded id= origin= from= to= why=
  *   event=notified id= action= nrcpt= to= notice=
  *   event=stored|absorbed id= origin= from= to= box= size=
- *   event=held|released|retried|removed|resumed id= by= why=
+ *   event=held|released|retried|removed id= by= why=
+ *   event=resumed  id= by= offset=
  *   event=done     id= origin= age=
  */
 struct mail_log_accepted {
