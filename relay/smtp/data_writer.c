@@ -11,12 +11,17 @@ data_writer_init(struct data_writer *writer)
 	data_reader_init(&writer->check, DATA_FRAMED_BY_COUNT, 0);
 }
 
-/* Where the first line after the present one starts with a dot; the length if none does. */
+/*
+ * Where the first line after the present one starts with a dot; the length if none does.  A CRLF
+ * that two pieces share is gone to its end first, so that a dot behind it is seen at a line start.
+ */
 static size_t
-before_next_dot(struct span body)
+before_next_dot(const struct data_writer *writer, struct span body)
 {
 	size_t at;
 
+	if (writer->check.place == DATA_BEHIND_CR)
+		return 1;
 	return span_find(body, SPAN("\r\n."), &at) ? at + 2 : body.len;
 }
 
@@ -32,7 +37,7 @@ data_writer_next(struct data_writer *writer, struct span body, struct span *wire
 		return true;
 	}
 
-	struct span part = span_first(body, before_next_dot(body)), piece;
+	struct span part = span_first(body, before_next_dot(writer, body)), piece;
 	enum data_event event;
 	size_t checked = 0;
 
