@@ -209,7 +209,8 @@ fail_unknown_section(struct scan *scan)
 
 		if (len + strlen(name) + 3 > sizeof(known))
 			break;
-		len += (size_t)snprintf(known + len, sizeof(known) - len, "%s%s", i ? ", " : "", name);
+		len += (size_t)snprintf(known + len, sizeof(known) - len, "%s%s", i ? ", " : "",
+		    name);
 	}
 	return err_set(scan->err, ERR_CONFIG, "%s:%u: unknown section %.*s, expected one of %s",
 	    scan->file_name, scan->token_line, SPAN_ARGS(span_first(scan->text, SHOWN_BYTES_MAX)),
@@ -239,10 +240,12 @@ fail_unknown_option(struct scan *scan, const struct conf_section *section)
 			(void)snprintf(known + len, sizeof(known) - len, " ...");
 			break;
 		}
-		len += (size_t)snprintf(known + len, sizeof(known) - len, "%s%s", i ? ", " : "", name);
+		len += (size_t)snprintf(known + len, sizeof(known) - len, "%s%s", i ? ", " : "",
+		    name);
 	}
-	return err_set(scan->err, ERR_CONFIG, "%s:%u: unknown option %.*s in %s, expected one of %s",
-	    scan->file_name, scan->token_line, SPAN_ARGS(span_first(scan->text, SHOWN_BYTES_MAX)),
+	return err_set(scan->err, ERR_CONFIG,
+	    "%s:%u: unknown option %.*s in %s, expected one of %s", scan->file_name,
+	    scan->token_line, SPAN_ARGS(span_first(scan->text, SHOWN_BYTES_MAX)),
 	    section->name, known);
 }
 
@@ -250,7 +253,9 @@ static void
 note_place(struct conf_starts *starts, const struct conf_option *option, unsigned int line)
 {
 	if (starts->places_count == starts->places_capacity) {
-		starts->places_capacity = starts->places_capacity ? 2 * starts->places_capacity : 64;
+		size_t capacity = starts->places_capacity ? 2 * starts->places_capacity : 64;
+
+		starts->places_capacity = capacity;
 		starts->places = mem_resize_array(starts->places, starts->places_capacity,
 		    sizeof(starts->places[0]));
 	}

@@ -80,7 +80,8 @@ units_parse_duration(struct span text, uint64_t *ms_out, struct err *err)
 			return duration_fails(err);
 		if (__builtin_mul_overflow(value, duration_units[next].factor, &value) ||
 		    __builtin_add_overflow(total, value, &total) || total > INT64_MAX)
-			return err_set(err, ERR_LIMIT, "expected a duration below 292 million years");
+			return err_set(err, ERR_LIMIT,
+			    "expected a duration below 292 million years");
 		next++;
 	}
 	*ms_out = total;
@@ -96,7 +97,8 @@ units_parse_size(struct span text, uint64_t *bytes_out, struct err *err)
 	uint64_t factor = 1;
 
 	if (!take_number(&rest, &value, &letters) || rest.len > 0)
-		return err_set(err, ERR_FORMAT, "expected a size such as \"512\", \"64k\" or \"10M\"");
+		return err_set(err, ERR_FORMAT,
+		    "expected a size such as \"512\", \"64k\" or \"10M\"");
 
 	for (size_t i = 0; letters.len > 0 && i < COUNT(size_units); i++) {
 		if (ascii_lower(letters.data[0]) == ascii_lower(size_units[i].name[0])) {
@@ -163,7 +165,8 @@ units_print_duration_short(uint64_t ms, char text_out[UNITS_TEXT_BYTES])
 		if (count == 0)
 			continue;
 		if (rest == 0 || smaller->factor == 1)
-			(void)snprintf(text_out, UNITS_TEXT_BYTES, "%" PRIu64 "%s", count, unit->name);
+			(void)snprintf(text_out, UNITS_TEXT_BYTES, "%" PRIu64 "%s", count,
+			    unit->name);
 		else
 			(void)snprintf(text_out, UNITS_TEXT_BYTES, "%" PRIu64 "%s %" PRIu64 "%s",
 			    count, unit->name, rest, smaller->name);

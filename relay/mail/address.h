@@ -44,7 +44,8 @@ enum address_syntax {
  * always bad, also inside quotes.
  */
 enum address_syntax
-address_parse(struct address *address_out, struct span text, bool utf8_allowed, struct arena *arena);
+address_parse(struct address *address_out, struct span text, bool utf8_allowed,
+	      struct arena *arena);
 
 /*
  * Parse a Reverse-path: "<>" (null sender; both parts empty), "<a@b>", "<@x,@y:a@b>" (the source

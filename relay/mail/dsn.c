@@ -77,7 +77,8 @@ dsn_needs_8bit(const struct dsn *dsn)
 	if (dsn->original_is_8bit || dsn->smtputf8 || dsn_needs_utf8(dsn))
 		return true;
 	for (size_t i = 0; i < dsn->rcpt_count; i++)
-		if (dsn->rcpts[i].reply && !span_is_ascii(span_from_cstr(dsn->rcpts[i].reply->text)))
+		if (dsn->rcpts[i].reply &&
+		    !span_is_ascii(span_from_cstr(dsn->rcpts[i].reply->text)))
 			return true;
 	return false;
 }
@@ -139,8 +140,9 @@ append_header(const struct dsn *dsn, struct buf *out)
 	char date[CLOCK_TEXT_BYTES];
 
 	clock_print_rfc5322(dsn->now_ms, date);
-	(void)buf_appendf(out, "Date: %s\r\nFrom: Mail Delivery System <MAILER-DAEMON@%.*s>\r\nTo: ",
-	    date, SPAN_ARGS(dsn->hostname));
+	(void)buf_appendf(out, "Date: %s\r\n"
+	    "From: Mail Delivery System <MAILER-DAEMON@%.*s>\r\nTo: ", date,
+	    SPAN_ARGS(dsn->hostname));
 	dsn_append_clean(out, dsn->sender);
 	(void)buf_appendf(out, "\r\nSubject: %s\r\nMessage-ID: ", subject_of(dsn));
 	(void)message_id_make(dsn->id, dsn->now_ms, dsn->hostname, out);
@@ -151,7 +153,8 @@ append_header(const struct dsn *dsn, struct buf *out)
 	(void)buf_append_cstr(out, "\"\r\n");
 	if (dsn_needs_8bit(dsn))
 		(void)buf_append_cstr(out, "Content-Transfer-Encoding: 8bit\r\n");
-	(void)buf_append_cstr(out, "\r\nThis is a report in MIME format about a message of yours.\r\n");
+	(void)buf_append_cstr(out,
+	    "\r\nThis is a report in MIME format about a message of yours.\r\n");
 }
 
 static const char *
@@ -159,7 +162,8 @@ words_of(const struct dsn_rcpt *rcpt)
 {
 	switch (rcpt->action) {
 	case DSN_FAILED:
-		return rcpt->expired ? "was tried until its time was over" : "could not be delivered";
+		return rcpt->expired ? "was tried until its time was over"
+		    : "could not be delivered";
 	case DSN_DELAYED:
 		return "has not been delivered yet and is tried again; nothing need be done";
 	case DSN_DELIVERED:

@@ -58,7 +58,7 @@ enum envelope_protocol {
 /* What has become of a recipient.  Only waiting and uncertain ones are ever tried. */
 enum rcpt_state {
 	RCPT_WAITING,                   /* not tried yet, or tried and deferred */
-	RCPT_UNCERTAIN,                 /* the connection died after the final dot; will be tried again */
+	RCPT_UNCERTAIN,                 /* lost after the final dot; will be tried again */
 	RCPT_DELIVERED,                 /* the next hop took responsibility (2yz) */
 	RCPT_FAILED,                    /* permanently; the notification owed is in the queue */
 	RCPT_EXPIRED,                   /* lifetime over; as FAILED */
@@ -68,12 +68,12 @@ enum rcpt_state {
 struct envelope_rcpt {
 	struct span address;            /* canonical "local@domain" (address_print()) */
 	struct span domain;             /* the part behind the last @, inside `address` */
-	struct span orcpt;              /* ORCPT as given, "rfc822;..." still in xtext; "" if none */
+	struct span orcpt;              /* ORCPT as given, "rfc822;..." in xtext; "" if none */
 	uint8_t notify;                 /* set of enum envelope_notify */
 	enum rcpt_state state;
 	uint32_t attempt_count;
 	struct reply last;              /* the newest words about it; code 0 before the first try */
-	struct span last_host;          /* "mx1.example.net[192.0.2.7]:25" that said them; "" if none */
+	struct span last_host;          /* "mx1.example.net[192.0.2.7]:25"; "" if none */
 };
 
 struct envelope {
@@ -97,9 +97,9 @@ struct envelope {
 	struct span client_hello;       /* the argument of HELO, EHLO or LHLO */
 	struct span auth_user;          /* authenticated identity, "" if none */
 	struct span listener;           /* name of the listener it came through */
-	struct span origin;             /* DECISIONS: origin id given by the first own node; "" until known */
-	struct span parent;             /* printed queue id of the message this notification is about; "" */
-	uint64_t body_bytes;            /* wire form (CRLF lines, unstuffed), trace fields included */
+	struct span origin;             /* origin id, by the first own node; "" until known */
+	struct span parent;             /* queue id of what this notification is about; "" */
+	uint64_t body_bytes;            /* CRLF lines, unstuffed, trace fields included */
 };
 
 /* An empty envelope with an arena of its own. */

@@ -131,7 +131,8 @@ add_from(struct field *field, const struct trace_received *trace)
 		add_clean_word(field, "(", trace->client_name, false, "");
 		add_clean_word(field, is_six ? "[IPv6:" : "[", trace->client_address, false, "])");
 	} else {
-		add_clean_word(field, is_six ? "([IPv6:" : "([", trace->client_address, false, "])");
+		add_clean_word(field, is_six ? "([IPv6:" : "([", trace->client_address, false,
+		    "])");
 	}
 }
 

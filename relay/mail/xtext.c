@@ -93,7 +93,8 @@ take_hexpoint(struct span text, uint32_t *code_out)
 	size_t end;
 	uint64_t code;
 
-	if (!span_starts_with(text, SPAN("\\x{")) || !span_find_byte(span_first(text, 10), '}', &end))
+	if (!span_starts_with(text, SPAN("\\x{")) ||
+	    !span_find_byte(span_first(text, 10), '}', &end))
 		return 0;
 	/* Two to six digits, and no zero in front but that of a two-digit one. */
 	if (end < 5 || end > 9 || (end > 5 && text.data[3] == '0'))

@@ -136,24 +136,30 @@ static const struct {
 	{ "a closing brace", "}", "expected a section's name" },
 	{ "a comma", ",", "expected a section's name" },
 	{ "a text", "\"node\"", "expected a section's name" },
-	{ "unknown section", NODE "route { }", "test.conf:2: unknown section route, expected one of "
+	{ "unknown section", NODE "route { }",
+	  "test.conf:2: unknown section route, expected one of "
 	  "node, listener" },
-	{ "unknown option", "node {\n hostnome = a }", "test.conf:2: unknown option hostnome in node, "
+	{ "unknown option", "node {\n hostnome = a }",
+	  "test.conf:2: unknown option hostnome in node, "
 	  "expected one of hostname, workers" },
 	{ "a section in a section", "node { node { } }", "unknown option node" },
 	{ "required option", "\nnode { }", "test.conf:2: node: hostname: expected a value" },
-	{ "no number", "node { hostname = a\nworkers = few }", "test.conf:2: node: workers: expected a "
+	{ "no number", "node { hostname = a\nworkers = few }",
+	  "test.conf:2: node: workers: expected a "
 	  "number from 1 to 64, not \"few\"" },
 	{ "number too large", "node { hostname = a workers = 65 }", "a number from 1 to 64" },
-	{ "number beyond 64 bits", "node { hostname = a workers = 99999999999999999999 }", "1 to 64" },
+	{ "number beyond 64 bits", "node { hostname = a workers = 99999999999999999999 }",
+	  "1 to 64" },
 	{ "no size", "node { hostname = a size = 10X }", "expected a size" },
 	{ "size too small", "node { hostname = a size = 1 }", "a size of at least 1k, not \"1\"" },
 	{ "no duration", "node { hostname = a wait = 5 }", "expected a duration such as" },
 	{ "duration too long", "node { hostname = a wait = 2d }", "a duration from 1s to 1d" },
-	{ "no bool", "node { hostname = a volatile = maybe }", "expected yes or no, not \"maybe\"" },
+	{ "no bool", "node { hostname = a volatile = maybe }",
+	  "expected yes or no, not \"maybe\"" },
 	{ "no choice", NODE "listener a {\naddress = x:1\ntls = often }",
 	  "test.conf:4: listener \"a\": tls: expected one of none, starttls, implicit, not" },
-	{ "no network", NODE "listener a { address = x:1 from = {10.0.0.1/8} }", "without bits set" },
+	{ "no network", NODE "listener a { address = x:1 from = {10.0.0.1/8} }",
+	  "without bits set" },
 	{ "a check of the module's", NODE "listener a { address = x }",
 	  "expected \"ADDRESS:PORT\", not \"x\"" },
 	{ "empty list", NODE "listener a { address = {} }", "expected at least 1 items" },
@@ -166,25 +172,31 @@ static const struct {
 	{ "a title too many", "node \"a\" { }", "expected { to begin the section" },
 	{ "duplicate title", NODE "listener a { address = x:1 }\nlistener a { address = x:1 }",
 	  "test.conf:3: expected section listener a once, it begins on line 2" },
-	{ "duplicate section", NODE NODE, "test.conf:2: expected section node once, it begins on line 1" },
+	{ "duplicate section",
+	  NODE NODE, "test.conf:2: expected section node once, it begins on line 1" },
 	{ "duplicate option", "node { hostname = a\nhostname = b }",
 	  "test.conf:2: expected hostname once, it is on line 1 already" },
 	{ "open text", "node { hostname = \"a\n }", "expected \" at the end of this text" },
 	{ "open single text", "node { hostname = 'a", "expected ' at the end of this text" },
 	{ "escaped end", "node { hostname = \"a\\\" }\n", "expected \" at the end" },
-	{ "open section", "node { hostname = a\n\n", "test.conf:3: expected an option's name or }, not the "
+	{ "open section", "node { hostname = a\n\n",
+	  "test.conf:3: expected an option's name or }, not the "
 	  "end of the file" },
 	{ "open list", NODE "listener a { address = {a:1", "expected a comma or }, not the end" },
 	{ "no comma", NODE "listener a { address = {a:1 b:1} }", "expected a comma or }" },
-	{ "list in a list", NODE "listener a { address = {{a:1}} }", "expected an item of the list" },
+	{ "list in a list", NODE "listener a { address = {{a:1}} }",
+	  "expected an item of the list" },
 	{ "open comment", NODE "/* to the end", "test.conf:2: expected \"*/\"" },
 	{ "no value", "node { hostname = }", "expected a value, not }" },
 	{ "no equals", "node { hostname a }", "expected = after the option's name, not a" },
 	{ "a parenthesis", "include(\"/etc/passwd\")", "unknown section include" },
-	{ "a strange word", "node { hostname = a*b }", "expected a word, or the value in quotes, not *" },
+	{ "a strange word", "node { hostname = a*b }",
+	  "expected a word, or the value in quotes, not *" },
 	{ "environment", "node { hostname = \"${HOME}\" }", "nothing is replaced" },
-	{ "a control character", "node { hostname = \"a\001\" }", "not the control character 0x01" },
-	{ "a bare cr", "node {\n hostname = a\rb }", "test.conf:2: expected text, not the control" },
+	{ "a control character", "node { hostname = \"a\001\" }",
+	  "not the control character 0x01" },
+	{ "a bare cr", "node {\n hostname = a\rb }",
+	  "test.conf:2: expected text, not the control" },
 	{ "no utf-8", "node { hostname = \"\xff\" }", "expected UTF-8" },
 };
 
@@ -214,7 +226,8 @@ refuses_a_nul_and_what_is_too_long(void **state)
 	struct buf text;
 
 	(void)state;
-	assert_int_equal(conf_parse_text(&conf, &schema, span_make(nul, sizeof(nul) - 1), "f", &err),
+	assert_int_equal(conf_parse_text(&conf, &schema, span_make(nul, sizeof(nul) - 1), "f",
+	    &err),
 	    -1);
 	assert_string_equal(err.text, "f:2: expected text, not the control character 0x00");
 
@@ -262,7 +275,8 @@ prints_what_it_can_read(void **state)
 	assert_int_equal(conf_print_example(&schema, &example), 0);
 	if (conf_parse_text(&conf, &schema, buf_span(&example), "example", &err) < 0)
 		fail_msg("%s in\n%s", err.text, buf_cstr(&example));
-	assert_string_equal(conf_list_string(conf_block_at(conf, "listener", 0), "address", 0), "[::]:25");
+	assert_string_equal(conf_list_string(conf_block_at(conf, "listener", 0), "address",
+	    0), "[::]:25");
 	conf_free(&conf);
 
 	if (parse(&conf, "node { hostname = \"a \\\" \\\\ b\" note = 'x ${y} \"' }\n"
@@ -275,7 +289,8 @@ prints_what_it_can_read(void **state)
 	assert_string_equal(conf_string(conf_block(again, "node"), "hostname"), "a \" \\ b");
 	assert_string_equal(conf_string(conf_block(again, "node"), "note"), "x ${y} \"");
 	assert_non_null(conf_block_find(again, "listener", "q r"));
-	assert_string_equal(conf_list_string(conf_block_at(again, "listener", 0), "address", 0), "a, b:1");
+	assert_string_equal(conf_list_string(conf_block_at(again, "listener", 0), "address",
+	    0), "a, b:1");
 	assert_int_equal(conf_block_count(again, "listener"), 1);
 	conf_free(&conf);
 	conf_free(&again);
@@ -294,8 +309,10 @@ static void
 survives_noise(void **state)
 {
 	static const char *const pieces[] = {
-		"node", "listener", " ", "\n", "{", "}", "=", "+=", ",", "\"", "'", "\\", "#", "//", "/*",
-		"*/", "hostname", "address", "tls", "a", "\"a:1\"", "10M", "${", "(", ")", "include", "\t",
+		"node", "listener", " ", "\n", "{", "}", "=", "+=", ",", "\"", "'", "\\", "#",
+		    "//", "/*",
+		"*/", "hostname", "address", "tls", "a", "\"a:1\"", "10M", "${", "(", ")",
+		    "include", "\t",
 		"node { hostname = a }", "listener \"a\" { address = {\"a:1\"} }",
 	};
 	struct random_seeded random;
