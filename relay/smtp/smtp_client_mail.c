@@ -163,9 +163,11 @@ put_data(struct smtp_client *c)
 	if (c->data_sent || c->rcpt_next < count || !may_send(c))
 		return;
 	if (c->chunking) {
-		/* Not in LMTP, where the count of replies to the body must be known. */
+		/* Not in LMTP, where the count of replies to the body must be known; in one chunk. */
 		bool eager = c->settings->eager_bytes_max && !c->settings->lmtp &&
-		    c->mail->body_bytes <= c->settings->eager_bytes_max;
+		    c->mail->body_bytes <= c->settings->eager_bytes_max &&
+		    (!c->settings->chunk_bytes_max ||
+			c->mail->body_bytes <= c->settings->chunk_bytes_max);
 
 		if (!eager && (c->answered_count < count || c->accepted_count == 0))
 			return;
@@ -467,6 +469,8 @@ chunk_replied(struct smtp_client *c, const struct reply *reply)
 static void
 end_replied(struct smtp_client *c, size_t rcpt, const struct reply *reply)
 {
+	/* RFC 3030 section 2: after a BDAT that failed the transaction may still be open. */
+	c->needs_rset = c->chunking && !reply_is_positive(reply);
 	if (c->settings->lmtp)
 		settle(c, rcpt, reply, SMTP_CLIENT_AT_END, true, false);
 	else
