@@ -98,7 +98,10 @@ int outbound_config_check(const struct outbound_config *config, struct err *err)
 void outbound_stop(struct outbound *outbound, uint64_t grace_ms, void (*stopped)(void *ctx),
     void *ctx);
 
-/* After stopped(), or when no worker loop runs any more. */
+/*
+ * After stopped(), or when no worker loop runs any more; the queue is still open.
+ * What the queue had not answered yet is not waited for.
+ */
 void outbound_free(struct outbound **outbound);
 
 /* ------------------------------------------------------------------ from the queue */
@@ -226,7 +229,7 @@ struct outbound_destination {
 
 typedef void outbound_visit_destination(void *ctx, const struct outbound_destination *it);
 
-/* Those with mail or connections, and those whose breaker is not closed. */
+/* All that are known. */
 void outbound_destinations(const struct outbound *outbound, outbound_visit_destination *visit,
     void *ctx);
 

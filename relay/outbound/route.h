@@ -19,7 +19,7 @@
  *
  * Patterns for recipients (`for`) and senders (`from`):
  *
- *	*                       everything; alone among senders, the null sender too
+ *	*                       everything, the null sender too
  *	example.net             the domain
  *	*.example.net           any domain below it, at any depth, not itself
  *	user@example.net        one address; a local part matches without regard to case
@@ -52,6 +52,7 @@ enum route_ours {
 enum {
 	ROUTE_HOST_COUNT_MAX = 32,
 	ROUTE_WEIGHT_DEFAULT = 10,
+	ROUTE_FALLBACK_PREFERENCE = 60000,
 	ROUTE_SMTP_PORT = 25,
 	ROUTE_LMTP_PORT = 24,
 };

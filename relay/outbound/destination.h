@@ -1,0 +1,131 @@
+#ifndef RELAY_OUTBOUND_DESTINATION_H
+#define RELAY_OUTBOUND_DESTINATION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+#include <uthash.h>
+
+#include "queue/retry.h"
+#include "relay/base/heap.h"
+#include "relay/base/span.h"
+#include "relay/outbound/breaker.h"
+#include "relay/outbound/window.h"
+
+/*
+ * A next hop as the network sees it, with the units that could be sent to it now.
+ * Pure: who owns it is the dispatcher, on the hub.
+ *
+ * Hosts are shared: two destinations with one host in common have one breaker.
+ */
+struct unit;
+struct route;
+struct route_table;
+struct way;
+
+enum {
+	HOST_ERROR_BYTES = 200,
+	HOST_TLS_BYTES = 100,
+	DESTINATION_FLOW_COUNT = 16,
+	DESTINATION_HOST_COUNT_MAX = 32,
+};
+
+struct host {
+	UT_hash_handle hh;
+	char *name;                     /* "relay2.example.net:25", its key */
+	struct breaker breaker;
+	LIST_HEAD(, destination_host) places;
+	uint64_t bound_count;           /* units that may go to no other */
+	enum retry_class error_class;   /* of the last failure */
+	char last_error[HOST_ERROR_BYTES];
+	char tls[HOST_TLS_BYTES];       /* of the last good connection */
+};
+
+struct destination_host {
+	struct host *host;
+	struct destination *destination;
+	uint16_t preference;
+	uint16_t weight;
+	LIST_ENTRY(destination_host) of_host;
+};
+
+/* What one worker has of it. */
+struct destination_worker {
+	uint32_t running;               /* jobs */
+	uint32_t connections;           /* as it last said */
+};
+
+TAILQ_HEAD(unit_line, unit);
+
+struct destination {
+	UT_hash_handle hh;
+	char *key;
+	char *name;                     /* for people */
+	uint64_t number;                /* never used again */
+	const struct route *route;      /* within table */
+	struct route_table *table;      /* referenced */
+	struct way *way;                /* how workers reach it; referenced */
+	uint32_t epoch;                 /* of the configuration that route and way are from */
+	struct destination_host *hosts;
+	size_t host_count;
+	struct destination_worker *workers;
+
+	struct window window;
+	uint32_t running_count;
+	uint64_t attempt_count;         /* jobs that came back tried, since it is known */
+	uint64_t waiting_count;         /* units that wait for a time of their own */
+	uint64_t domain_count;          /* domains whose mail goes here */
+	uint64_t used_ms;               /* when it last had something to do */
+
+	bool suspended;
+	int64_t suspend_until_ms;       /* INT64_MAX: until resumed */
+	char *suspend_reason;
+
+	/* Ready units: notifications, and the others in flows by sender. */
+	struct unit_line notices;
+	struct unit_line flows[DESTINATION_FLOW_COUNT];
+	uint32_t flow_bits;             /* flows that are not empty */
+	uint32_t flow_next;
+	uint32_t turn;
+	uint64_t ready_count;
+	uint64_t notice_count;
+
+	/* The dispatcher's: on the line of those that can start, or in the heap by wake_ms. */
+	bool is_active;
+	TAILQ_ENTRY(destination) active;
+	struct heap_node wake;
+	int64_t wake_ms;
+
+	uint64_t delivered_count;
+	uint64_t deferred_count;
+	uint64_t failed_count;
+	uint64_t uncertain_count;
+};
+
+/* Sets up lines and counters of zeroed memory. */
+void destination_init(struct destination *destination, size_t worker_count);
+
+/* Frees what hangs on it; its lines must be empty. */
+void destination_fini(struct destination *destination);
+
+/* In at the end, or at the front when it only comes back. */
+void destination_add(struct destination *destination, struct unit *unit, bool in_front);
+void destination_remove(struct destination *destination, struct unit *unit);
+
+/*
+ * The next in fair order: senders take turns, and every fourth turn is a
+ * notification's; neither waits for the other to end.  NULL when there is none.
+ */
+struct unit *destination_take(struct destination *destination);
+
+/* Some host's breaker is closed. */
+bool destination_is_open_for_mail(const struct destination *destination);
+
+/* When a host may be tried: 0 now, INT64_MAX not before something comes back. */
+int64_t destination_allowed_ms(const struct destination *destination, uint64_t now_ms);
+
+/* Jobs it may have at a time. */
+uint32_t destination_capacity(const struct destination *destination);
+
+#endif
