@@ -477,6 +477,12 @@ inbound_worker_new(struct queue_port *port, struct loop *loop, uint64_t node_id)
 	return worker;
 }
 
+struct queue_port *
+inbound_worker_port(const struct inbound_worker *worker)
+{
+	return worker->intakes.port;
+}
+
 void
 inbound_worker_free(struct inbound_worker **worker)
 {

@@ -39,6 +39,8 @@ struct inbound_config {
 struct inbound_worker *inbound_worker_new(struct queue_port *port, struct loop *loop,
     uint64_t node_id);
 
+struct queue_port *inbound_worker_port(const struct inbound_worker *worker);
+
 /* When its last session is gone. */
 void inbound_worker_free(struct inbound_worker **worker);
 

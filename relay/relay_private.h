@@ -1,0 +1,79 @@
+/*
+ * What the files of relay share.
+ */
+#ifndef RELAY_RELAY_PRIVATE_H
+#define RELAY_RELAY_PRIVATE_H
+
+#include "queue/disk.h"
+#include "relay/base/random.h"
+#include "relay/base/stats.h"
+#include "relay/daemon/activation.h"
+#include "relay/daemon/control.h"
+#include "relay/daemon/notify.h"
+#include "relay/daemon/privilege.h"
+#include "relay/daemon/signals.h"
+#include "relay/inbound/inbound.h"
+#include "relay/net/resolver.h"
+#include "relay/net/work.h"
+#include "relay/relay.h"
+
+/* What sessions go by: the configuration, with the routes as inbound may ask them. */
+struct relay_snapshot {
+	struct inbound_config inbound;          /* first: the `app` of the crew's plan */
+	struct relay_config *config;            /* owned */
+};
+
+/* A reload on its way: made by the helper's thread, taken up on the hub. */
+struct relay_reload {
+	struct work_job job;
+	bool running;
+	bool again;                     /* asked for once more meanwhile */
+	struct crew_plan *plan;         /* NULL: err says why */
+	struct err err;
+	char refused[ERR_TEXT_BYTES];   /* the last one, for status */
+};
+
+struct relay {
+	struct relay_settings settings;
+	struct loop *hub;
+	struct random random;
+	struct stats *stats;
+	struct log *log;
+	struct log_ring *ring;
+	struct work_thread *log_writer;
+	struct privilege privilege;
+	struct signals *signals;
+	struct notify *notify;
+	struct activation *activation;
+	struct control *control;
+	struct disk *disk;
+	struct queue *queue;
+	struct resolver *resolver;
+	struct outbound *outbound;
+	struct crew *crew;
+	struct work_pool *helper;
+	struct tls_ticket_keys *ticket_keys;
+	struct crew_plan *first_plan;   /* until the crew takes it */
+	size_t worker_count;
+	int64_t started_wall_ms;
+
+	struct relay_reload reload;
+	bool stopping;
+	bool stop_wanted;               /* as soon as the reload is through */
+	bool crew_drained;
+	bool outbound_stopped;
+	struct loop_timer last_moment;
+	int exit_code;
+};
+
+/* Makes a plan; takes the configuration, also on failure.  Any thread. */
+struct crew_plan *relay_make_plan(struct relay *relay, struct relay_config **config,
+    struct err *err);
+const struct relay_config *relay_plan_config(const struct crew_plan *plan);
+
+void relay_reload_init(struct relay *relay);
+
+/* Starts the end that was asked for during a reload. */
+void relay_stop_now(struct relay *relay);
+
+#endif
