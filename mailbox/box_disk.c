@@ -40,6 +40,7 @@ posix_open(struct box_disk *disk, int dir, const char *name, enum box_open how, 
 	static const int flags[] = {
 		[BOX_OPEN_READ] = O_RDONLY,
 		[BOX_OPEN_WRITE] = O_RDWR | O_APPEND,
+		[BOX_OPEN_UPDATE] = O_RDWR,
 		[BOX_OPEN_CREATE] = O_RDWR | O_APPEND | O_CREAT | O_EXCL,
 	};
 

@@ -21,8 +21,9 @@
 
 enum box_open {
 	BOX_OPEN_READ,          /* read only */
-	BOX_OPEN_WRITE,         /* read and write what is there */
-	BOX_OPEN_CREATE,        /* read and write; it must not exist; mode 0600 */
+	BOX_OPEN_WRITE,         /* read what is there, write behind it */
+	BOX_OPEN_UPDATE,        /* read and write what is there */
+	BOX_OPEN_CREATE,        /* as WRITE; it must not exist; mode 0600 */
 };
 
 enum box_kind {
@@ -73,7 +74,7 @@ struct box_disk_ops {
 
 	/*
 	 * May write fewer bytes than asked.  OFFSET is the end of the file as far as the caller
-	 * knows; on POSIX the bytes go behind whatever is there.
+	 * knows; on POSIX the bytes go behind whatever is there, unless it was opened for UPDATE.
 	 */
 	int (*write)(struct box_disk *disk, int file, const struct iovec *vectors,
 		     int vector_count, uint64_t offset, size_t *written_out);

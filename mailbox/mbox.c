@@ -277,6 +277,8 @@ mbox_plan(const struct mbox *mbox, const struct mbox_message *messages, size_t m
 	for (size_t i = 0; i < message_count; i++) {
 		entries[i].delivery_id = messages[i].delivery_id;
 		entries[i].id_at = messages[i].id_at;
+		entries[i].has_key = messages[i].has_key;
+		entries[i].key = messages[i].key;
 		entries[i].bytes = mbox_message_bytes(&messages[i]);
 		bytes += entries[i].bytes;
 	}

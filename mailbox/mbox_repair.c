@@ -191,6 +191,62 @@ cut(struct mbox *mbox, const struct intent *intent, struct err *err)
 	return mbox_look_again(mbox, err);
 }
 
+/*
+ * What is there and ours may be in memory only, and a sync that failed before would make the next
+ * one lie: so it is written once more, octet for octet, before it is synced and believed.
+ */
+static int
+write_again(struct mbox *mbox, int file, uint64_t start, uint64_t end, struct err *err)
+{
+	struct box_disk *disk = mbox->settings->lock.disk;
+	char *window = mem_alloc(WINDOW_BYTES);
+	int result = 0;
+
+	while (start < end && result == 0) {
+		size_t len = end - start < WINDOW_BYTES ? (size_t)(end - start) : WINDOW_BYTES;
+		struct iovec vector = { .iov_base = window, .iov_len = len };
+		uint64_t written = 0;
+
+		result = box_disk_read_all(disk, mbox->file, window, len, start, err);
+		if (result == 0)
+			result = box_disk_write_all(disk, file, &vector, 1, start, &written, err);
+		start += len;
+	}
+	mem_free(&window);
+	return result;
+}
+
+static int
+make_sure(struct mbox *mbox, const struct intent *intent, struct err *err)
+{
+	struct box_disk *disk = mbox->settings->lock.disk;
+	uint64_t end = intent->size_before + intent->bytes;
+	struct box_stat stat;
+	int file, result;
+	int error = disk->ops->open(disk, mbox->dir, mbox->name, BOX_OPEN_UPDATE, &file);
+
+	if (error != 0)
+		return box_disk_fail(error, "cannot open it again", mbox->settings->path, err);
+	error = disk->ops->stat(disk, file, &stat);
+	if (error != 0)
+		result = box_disk_fail(error, "cannot look at it", mbox->settings->path, err);
+	else if (stat.inode != mbox->stat.inode || stat.device != mbox->stat.device)
+		result = err_set(err, ERR_REFUSED, "%s: was replaced", mbox->settings->path);
+	else
+		result = write_again(mbox, file, intent->size_before,
+				     end < mbox->stat.size ? end : mbox->stat.size, err);
+	if (result == 0) {
+		error = disk->ops->sync(disk, file, BOX_SYNC_ALL);
+		if (error == 0)
+			error = disk->ops->sync_dir(disk, mbox->dir);
+		if (error != 0)
+			result = box_disk_fail(error, "making it durable", mbox->settings->path,
+					       err);
+	}
+	disk->ops->close(disk, file);
+	return result;
+}
+
 /* Entry by entry, by its place in the append. */
 static int
 judge_by_place(struct mbox *mbox, const struct intent *intent, struct mbox_repair *repair,
@@ -205,7 +261,7 @@ judge_by_place(struct mbox *mbox, const struct intent *intent, struct mbox_repai
 			return -1;
 		end = start;
 	}
-	return 0;
+	return make_sure(mbox, intent, err);
 }
 
 /* Entry by entry, by its delivery id somewhere in the file. */
@@ -241,7 +297,7 @@ mbox_repair(struct mbox *mbox, const struct intent *intent, struct mbox_repair *
 	if (whole) {
 		for (size_t i = 0; i < intent->entry_count; i++)
 			repair->delivered[i] = true;
-		return 0;
+		return make_sure(mbox, intent, err);
 	}
 	if (compare_first(mbox, intent, &region, err) < 0 ||
 	    compare_pieces(mbox, intent, &region, err) < 0)

@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "mailbox/intent.h"
 #include "mailbox/letter.h"
 #include "mailbox/mbox_quote.h"
 #include "relay/base/err.h"
@@ -20,6 +21,8 @@ struct mbox_message {
 	const struct letter *letter;    /* sealed */
 	uint64_t delivery_id;
 	uint32_t id_at;                 /* where the head has it printed */
+	bool has_key;
+	struct intent_key key;          /* for the intent */
 };
 
 /* Octets of the message in the file. */
