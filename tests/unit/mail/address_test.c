@@ -247,7 +247,8 @@ agrees_with_the_tables_of_peers(void **state)
 			continue;               /* servers differ */
 		assert_true(json_get_bool(one, "smtputf8", &utf8));
 
-		enum address_syntax syntax = address_parse_reverse_path(&address, path, utf8, &arena);
+		enum address_syntax syntax =
+		    address_parse_reverse_path(&address, path, utf8, &arena);
 
 		if ((syntax == ADDRESS_OK) != is_valid)
 			fail_msg("%.*s: %d", SPAN_ARGS(path), (int)syntax);
@@ -307,7 +308,8 @@ prints_what_it_parses(void **state)
 
 		buf_init(&text, 256);
 		for (size_t i = 0; i < count; i++)
-			(void)buf_append_cstr(&text, pieces[random_below(&random.random, COUNT(pieces))]);
+			(void)buf_append_cstr(&text,
+			    pieces[random_below(&random.random, COUNT(pieces))]);
 		arena_init(&arena, 0);
 		if (address_parse(&first, buf_span(&text), true, &arena) == ADDRESS_OK) {
 			struct span again = address_text(&first, &arena);
