@@ -3,255 +3,275 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdio.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "relay/base/mem.h"
 #include "relay/net/conn_private.h"
-#include "relay/net/endpoint_private.h"
+#include "relay/net/socket_address.h"
 
 enum {
-	DIAL_STAGGER_MS = 250,
-	DIAL_ADDRESS_TIMEOUT_MS = 30 * 1000,
-	DIAL_TIMEOUT_MS = 2 * 60 * 1000,
+	STAGGER_MS = 250,               /* RFC 8305 section 5 */
+	ADDRESS_TIMEOUT_MS = 30 * 1000,
+	TIMEOUT_MS = 2 * 60 * 1000,
 };
 
-/* One address: untried until its turn, then a socket that connects, then a word why not. */
-struct candidate {
+/* One address under way. */
+struct leg {
 	struct dial *dial;
-	size_t number;
-	int fd;                         /* -1: none */
-	struct loop_watch *watch;
+	size_t index;
+	int fd;                         /* -1 when it is not */
+	ev_io io;
 	struct loop_timer timeout;
 };
 
 struct dial {
 	struct loop *loop;
-	struct dial_settings settings;
-	struct endpoint source_ipv4, source_ipv6;
 	void (*done)(void *ctx, const struct dial_result *result);
 	void *ctx;
-	size_t count;
-	size_t next;                    /* not tried yet */
-	size_t open_count;
-	struct loop_timer stagger;
-	struct loop_timer timeout;
-	struct candidate candidates[DIAL_ADDRESS_COUNT_MAX];
-	struct dial_attempt attempts[DIAL_ADDRESS_COUNT_MAX];
+	struct dial_settings settings;
+	struct endpoint sources[2];
+	struct dial_attempt *attempts;
+	struct leg *legs;
+	size_t count, begun, failed;
+	bool over;
+	struct loop_timer stagger, timeout;
 };
 
-static void try_next(struct dial *dial);
+static void begin_next(struct dial *dial);
+
+/* ---- the end -------------------------------------------------------------- */
 
 static void
-close_candidate(struct candidate *candidate)
+drop_leg(struct leg *leg)
 {
-	struct dial *dial = candidate->dial;
-
-	if (candidate->fd < 0)
+	if (leg->fd < 0)
 		return;
-	loop_watch_free(&candidate->watch);
-	loop_timer_stop(dial->loop, &candidate->timeout);
-	(void)close(candidate->fd);
-	candidate->fd = -1;
-	dial->open_count--;
+	ev_io_stop(leg->dial->loop->ev, &leg->io);
+	loop_timer_stop(leg->dial->loop, &leg->timeout);
+	(void)close(leg->fd);
+	leg->fd = -1;
 }
 
 static void
-free_dial(struct dial *dial)
+release(void *object)
 {
-	for (size_t i = 0; i < dial->count; i++)
-		close_candidate(&dial->candidates[i]);
-	loop_timer_stop(dial->loop, &dial->stagger);
-	loop_timer_stop(dial->loop, &dial->timeout);
+	struct dial *dial = object;
+
+	mem_free(&dial->attempts);
+	mem_free(&dial->legs);
 	mem_free(&dial);
 }
 
 static void
-finish(struct dial *dial, struct conn *conn, size_t winner)
+stop(struct dial *dial)
 {
-	struct err err = { 0 };
-	const struct dial_attempt *last = NULL;
-	char text[ENDPOINT_TEXT_BYTES_MAX];
+	dial->over = true;
+	loop_timer_stop(dial->loop, &dial->stagger);
+	loop_timer_stop(dial->loop, &dial->timeout);
+	for (size_t i = 0; i < dial->begun; i++)
+		drop_leg(&dial->legs[i]);
+	loop_defer_free(dial->loop, release, dial);
+}
 
-	for (size_t i = 0; i < dial->count; i++) {
-		close_candidate(&dial->candidates[i]);
-		if (dial->attempts[i].text[0])
-			last = &dial->attempts[i];
+void
+dial_cancel(struct dial **dial)
+{
+	struct dial *d = *dial;
+
+	*dial = NULL;
+	if (d && !d->over)
+		stop(d);
+}
+
+/* All failures in one line: the operator reads which address said what. */
+static void
+sum_up(const struct dial *dial, enum err_kind kind, struct err *err)
+{
+	size_t len = 0;
+
+	(void)err_set(err, kind, "no address to connect to");
+	for (size_t i = 0; i < dial->begun && len < sizeof(err->text) - 1; i++) {
+		const struct dial_attempt *attempt = &dial->attempts[i];
+		char address[ENDPOINT_TEXT_BYTES_MAX];
+		int more = snprintf(err->text + len, sizeof(err->text) - len, "%s%s: %s", len ? "; " : "",
+		    endpoint_print(&attempt->address, address),
+		    attempt->text[0] ? attempt->text : "no answer in time");
+
+		if (more > 0)
+			len += (size_t)more;
 	}
-	if (!conn && last)
-		(void)err_set(&err, last->kind, "%s: %.200s%s",
-		    endpoint_print(&last->address, text), last->text,
-		    dial->count > 1 ? ", and no other address answered" : "");
-	else if (!conn)
-		(void)err_set(&err, ERR_TIMEOUT, "no address answered in time");
-	dial->done(dial->ctx, &(struct dial_result){
-		.conn = conn,
-		.winner = winner,
-		.attempts = dial->attempts,
-		.attempt_count = dial->count,
-		.err = conn ? NULL : &err,
-	});
-	free_dial(dial);
-}
-
-/* The next one at once, or the end when there is none and nothing is under way. */
-static void
-go_on(struct dial *dial)
-{
-	if (dial->next < dial->count)
-		loop_timer_start(dial->loop, &dial->stagger, 0);
-	else if (dial->open_count == 0)
-		finish(dial, NULL, 0);
+	if (dial->failed > 0 && kind != ERR_TIMEOUT)
+		err->kind = dial->attempts[0].kind;
 }
 
 static void
-note_failure(struct dial *dial, size_t number, const struct err *err)
-{
-	struct dial_attempt *attempt = &dial->attempts[number];
-
-	attempt->kind = err->kind;
-	for (size_t i = 0; i + 1 < sizeof(attempt->text) && err->text[i]; i++)
-		attempt->text[i] = err->text[i];
-}
-
-static void
-fail(struct candidate *candidate, const struct err *err)
-{
-	struct dial *dial = candidate->dial;
-
-	note_failure(dial, candidate->number, err);
-	close_candidate(candidate);
-	go_on(dial);
-}
-
-static void
-address_timed_out(void *ctx)
+give_up(struct dial *dial, enum err_kind kind)
 {
 	struct err err;
+	const struct dial_result result = {
+		.attempts = dial->attempts, .attempt_count = dial->begun, .err = &err,
+	};
 
-	(void)err_set(&err, ERR_TIMEOUT, "no answer to the connection in time");
-	fail(ctx, &err);
+	sum_up(dial, kind, &err);
+	stop(dial);
+	dial->done(dial->ctx, &result);
 }
 
 static void
-connected(struct candidate *candidate)
+succeed(struct dial *dial, struct leg *leg)
 {
-	struct dial *dial = candidate->dial;
-	struct endpoint local = { 0 };
-	struct sockaddr_storage address;
-	socklen_t len = sizeof(address);
-	int fd = candidate->fd, on = 1;
+	struct endpoint local = socket_address_local(leg->fd);
 	struct conn *conn;
+	int fd = leg->fd;
+	const int on = 1;
 
-	if (getsockname(fd, (struct sockaddr *)&address, &len) == 0)
-		endpoint_from_sockaddr(&local, &address, len);
-	/* All output of a turn leaves in one call: waiting for more only delays. */
-	if (dial->attempts[candidate->number].address.family != ENDPOINT_UNIX)
-		(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-	loop_watch_free(&candidate->watch);
-	loop_timer_stop(dial->loop, &candidate->timeout);
-	candidate->fd = -1;
-	dial->open_count--;
-	conn = conn_new(fd, &dial->attempts[candidate->number].address, &local);
-	finish(dial, conn, candidate->number);
+	ev_io_stop(dial->loop->ev, &leg->io);
+	loop_timer_stop(dial->loop, &leg->timeout);
+	leg->fd = -1;
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	conn = conn_new(fd, &dial->attempts[leg->index].address, &local);
+	stop(dial);
+	dial->done(dial->ctx, &(struct dial_result){
+		.conn = conn, .winner = leg->index, .attempts = dial->attempts,
+		.attempt_count = dial->begun,
+	});
+}
+
+/* ---- one address ---------------------------------------------------------- */
+
+static void
+fail_leg(struct leg *leg, const struct err *err)
+{
+	struct dial *dial = leg->dial;
+	struct dial_attempt *attempt = &dial->attempts[leg->index];
+
+	drop_leg(leg);
+	attempt->kind = err->kind;
+	(void)snprintf(attempt->text, sizeof(attempt->text), "%s", err->text);
+	dial->failed++;
+	if (dial->begun < dial->count)
+		begin_next(dial);
+	else if (dial->failed == dial->count)
+		give_up(dial, ERR_SYSTEM);
 }
 
 static void
-socket_ready(void *ctx, unsigned events)
+leg_ready(struct ev_loop *ev, ev_io *io, int events)
 {
-	struct candidate *candidate = ctx;
-	socklen_t len = sizeof(int);
-	int error = 0;
-	struct err err;
+	struct leg *leg = io->data;
+	int os_errno = 0;
+	socklen_t len = sizeof(os_errno);
 
+	(void)ev;
 	(void)events;
-	if (getsockopt(candidate->fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
-		error = errno;
-	if (error == 0) {
-		connected(candidate);
+	if (getsockopt(leg->fd, SOL_SOCKET, SO_ERROR, &os_errno, &len) < 0)
+		os_errno = errno;
+	if (os_errno == 0) {
+		succeed(leg->dial, leg);
 		return;
 	}
-	errno = error;
+
+	struct err err;
+
+	errno = os_errno;
 	(void)err_set_errno(&err, "connect");
-	fail(candidate, &err);
+	fail_leg(leg, &err);
+}
+
+static void
+leg_timed_out(void *ctx)
+{
+	struct err err;
+
+	(void)err_set(&err, ERR_TIMEOUT, "connect: no answer in time");
+	fail_leg(ctx, &err);
 }
 
 static int
-bind_source(const struct dial *dial, int fd, enum endpoint_family family, struct err *err)
+bind_source(const struct dial *dial, int fd, enum endpoint_family family)
 {
-	const struct endpoint *source = family == ENDPOINT_IPV4 ? dial->settings.source_ipv4 :
-	    family == ENDPOINT_IPV6 ? dial->settings.source_ipv6 : NULL;
+	const struct endpoint *source = family == ENDPOINT_IPV4 ? dial->settings.source_ipv4
+	    : family == ENDPOINT_IPV6 ? dial->settings.source_ipv6 : NULL;
 	struct sockaddr_storage address;
-	char text[ENDPOINT_TEXT_BYTES_MAX];
-	socklen_t len;
 
 	if (!source)
 		return 0;
-	len = endpoint_to_sockaddr(source, &address);
-	if (bind(fd, (const struct sockaddr *)&address, len) < 0)
-		return err_set_errno(err, "bind to %s", endpoint_print_ip(source, text));
-	return 0;
+
+	socklen_t len = socket_address_of(source, &address);
+
+	return bind(fd, (const struct sockaddr *)&address, len);
 }
 
-/* -1 when it failed at once. */
+/* -1 with errno when it failed at once. */
 static int
-begin(struct candidate *candidate, struct err *err)
+connect_to(const struct dial *dial, const struct endpoint *endpoint)
 {
-	struct dial *dial = candidate->dial;
-	const struct endpoint *to = &dial->attempts[candidate->number].address;
 	struct sockaddr_storage address;
-	socklen_t len = endpoint_to_sockaddr(to, &address);
-	int fd = socket(endpoint_socket_family(to), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	socklen_t len = socket_address_of(endpoint, &address);
+	int fd = socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
 	if (fd < 0)
-		return err_set_errno(err, "socket");
-	if (bind_source(dial, fd, to->family, err) < 0) {
-		(void)close(fd);
 		return -1;
-	}
-	if (connect(fd, (const struct sockaddr *)&address, len) < 0 && errno != EINPROGRESS) {
-		(void)err_set_errno(err, "connect");
-		(void)close(fd);
-		return -1;
-	}
-	/* Connected at once or later: both are told by the socket's readiness to write. */
-	candidate->fd = fd;
-	dial->open_count++;
-	candidate->watch = loop_watch_new(dial->loop, fd, LOOP_WRITE, socket_ready, candidate);
-	loop_timer_start(dial->loop, &candidate->timeout, dial->settings.address_timeout_ms);
-	return 0;
+	if (bind_source(dial, fd, endpoint->family) == 0 &&
+	    (connect(fd, (const struct sockaddr *)&address, len) == 0 || errno == EINPROGRESS))
+		return fd;
+
+	int os_errno = errno;
+
+	(void)close(fd);
+	errno = os_errno;
+	return -1;
 }
 
-static void
-try_next(struct dial *dial)
+static uint64_t
+or_default(uint64_t value, uint64_t fallback)
 {
-	struct candidate *candidate;
-	struct err err;
+	return value ? value : fallback;
+}
 
-	if (dial->next == dial->count) {
-		go_on(dial);
-		return;
+/* Tries the next address; one that fails at once gives its turn to the one behind it. */
+static void
+begin_next(struct dial *dial)
+{
+	while (dial->begun < dial->count) {
+		struct leg *leg = &dial->legs[dial->begun];
+		struct err err;
+
+		*leg = (struct leg){ .dial = dial, .index = dial->begun++ };
+		loop_timer_init(&leg->timeout, leg_timed_out, leg);
+		leg->fd = connect_to(dial, &dial->attempts[leg->index].address);
+		if (leg->fd >= 0) {
+			ev_io_init(&leg->io, leg_ready, leg->fd, EV_WRITE);
+			leg->io.data = leg;
+			ev_io_start(dial->loop->ev, &leg->io);
+			loop_timer_start(dial->loop, &leg->timeout,
+			    or_default(dial->settings.address_timeout_ms, ADDRESS_TIMEOUT_MS));
+			if (dial->begun < dial->count)
+				loop_timer_start(dial->loop, &dial->stagger,
+				    or_default(dial->settings.stagger_ms, STAGGER_MS));
+			return;
+		}
+		(void)err_set_errno(&err, "connect");
+		dial->attempts[leg->index].kind = err.kind;
+		(void)snprintf(dial->attempts[leg->index].text, ERR_TEXT_BYTES, "%s", err.text);
+		dial->failed++;
 	}
-	candidate = &dial->candidates[dial->next++];
-	if (begin(candidate, &err) < 0) {
-		note_failure(dial, candidate->number, &err);
-		go_on(dial);
-		return;
-	}
-	if (dial->next < dial->count)
-		loop_timer_start(dial->loop, &dial->stagger, dial->settings.stagger_ms);
+	if (dial->failed == dial->count)
+		give_up(dial, ERR_SYSTEM);
 }
 
 static void
 stagger_over(void *ctx)
 {
-	try_next(ctx);
+	begin_next(ctx);
 }
 
 static void
 timed_out(void *ctx)
 {
-	finish(ctx, NULL, 0);
+	give_up(ctx, ERR_TIMEOUT);
 }
 
 struct dial *
@@ -261,67 +281,52 @@ dial_start(struct loop *loop, const struct dial_settings *settings,
 	struct dial *dial = mem_alloc(sizeof(*dial));
 
 	dial->loop = loop;
-	dial->settings = *settings;
-	dial->settings.addresses = NULL;
 	dial->done = done;
 	dial->ctx = ctx;
+	dial->settings = *settings;
+	dial->count = settings->address_count < DIAL_ADDRESS_COUNT_MAX ? settings->address_count
+	    : DIAL_ADDRESS_COUNT_MAX;
 	if (settings->source_ipv4) {
-		dial->source_ipv4 = *settings->source_ipv4;
-		dial->settings.source_ipv4 = &dial->source_ipv4;
+		dial->sources[0] = *settings->source_ipv4;
+		dial->settings.source_ipv4 = &dial->sources[0];
 	}
 	if (settings->source_ipv6) {
-		dial->source_ipv6 = *settings->source_ipv6;
-		dial->settings.source_ipv6 = &dial->source_ipv6;
+		dial->sources[1] = *settings->source_ipv6;
+		dial->settings.source_ipv6 = &dial->sources[1];
 	}
-	if (dial->settings.stagger_ms == 0)
-		dial->settings.stagger_ms = DIAL_STAGGER_MS;
-	if (dial->settings.address_timeout_ms == 0)
-		dial->settings.address_timeout_ms = DIAL_ADDRESS_TIMEOUT_MS;
-	if (dial->settings.timeout_ms == 0)
-		dial->settings.timeout_ms = DIAL_TIMEOUT_MS;
-	dial->count = settings->address_count < DIAL_ADDRESS_COUNT_MAX ?
-	    settings->address_count : DIAL_ADDRESS_COUNT_MAX;
-	for (size_t i = 0; i < dial->count; i++) {
-		struct candidate *candidate = &dial->candidates[i];
-
+	dial->attempts = mem_alloc_array(dial->count, sizeof(*dial->attempts));
+	dial->legs = mem_alloc_array(dial->count, sizeof(*dial->legs));
+	for (size_t i = 0; i < dial->count; i++)
 		dial->attempts[i].address = settings->addresses[i];
-		candidate->dial = dial;
-		candidate->number = i;
-		candidate->fd = -1;
-		loop_timer_init(&candidate->timeout, address_timed_out, candidate);
-	}
 	loop_timer_init(&dial->stagger, stagger_over, dial);
 	loop_timer_init(&dial->timeout, timed_out, dial);
+	loop_timer_start(loop, &dial->timeout, or_default(settings->timeout_ms, TIMEOUT_MS));
+	/* The first try, too, begins in the loop: done() never comes from inside this call. */
 	loop_timer_start(loop, &dial->stagger, 0);
-	loop_timer_start(loop, &dial->timeout, dial->settings.timeout_ms);
 	return dial;
-}
-
-void
-dial_cancel(struct dial **dial)
-{
-	if (*dial)
-		free_dial(*dial);
-	*dial = NULL;
 }
 
 void
 dial_order(struct endpoint *addresses, size_t address_count)
 {
-	/* Where the other family is due, the nearest address of it moves here. */
-	for (size_t i = 0; i < address_count; i++) {
-		enum endpoint_family due = i % 2 == 0 ? ENDPOINT_IPV6 : ENDPOINT_IPV4;
-		size_t at = i;
+	struct endpoint ordered[DIAL_ADDRESS_COUNT_MAX];
+	size_t count = address_count < DIAL_ADDRESS_COUNT_MAX ? address_count : DIAL_ADDRESS_COUNT_MAX;
+	size_t next[2] = { 0, 0 };
 
-		while (at < address_count && addresses[at].family != due)
-			at++;
-		if (at == address_count)
-			return;
+	for (size_t placed = 0; placed < count; placed++) {
+		/* The families in turn, IPv6 first; one that has no more gives way. */
+		for (size_t turn = 0; turn < 2; turn++) {
+			bool wants_ipv6 = (placed + turn) % 2 == 0;
+			size_t *at = &next[wants_ipv6];
 
-		struct endpoint found = addresses[at];
-
-		for (; at > i; at--)
-			addresses[at] = addresses[at - 1];
-		addresses[i] = found;
+			while (*at < count && (addresses[*at].family == ENDPOINT_IPV6) != wants_ipv6)
+				(*at)++;
+			if (*at < count) {
+				ordered[placed] = addresses[(*at)++];
+				break;
+			}
+		}
 	}
+	for (size_t i = 0; i < count; i++)
+		addresses[i] = ordered[i];
 }
