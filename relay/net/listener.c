@@ -10,7 +10,7 @@
 #include "relay/base/mem.h"
 #include "relay/base/must.h"
 #include "relay/net/conn_private.h"
-#include "relay/net/endpoint_private.h"
+#include "relay/net/socket_address.h"
 
 enum {
 	BACKLOG = 1024,
@@ -118,7 +118,7 @@ accept_one(struct listener_socket *socket)
 	struct listener *listener = socket->listener;
 	struct sockaddr_storage storage = { 0 };
 	socklen_t len = sizeof(storage);
-	struct endpoint peer, local = socket->address;
+	struct endpoint peer, local;
 	int fd = accept4(socket->fd, (struct sockaddr *)&storage, &len,
 	    SOCK_CLOEXEC | SOCK_NONBLOCK);
 
@@ -131,10 +131,8 @@ accept_one(struct listener_socket *socket)
 			rest(listener, "accept");
 		return false;
 	}
-	endpoint_from_sockaddr(&peer, &storage, len);
-	len = sizeof(storage);
-	if (getsockname(fd, (struct sockaddr *)&storage, &len) == 0)
-		endpoint_from_sockaddr(&local, &storage, len);
+	peer = socket_address_read(&storage);
+	local = socket_address_local(fd);
 	listener->ops->accepted(listener->ctx, conn_new(fd, &peer, &local));
 	return true;
 }
@@ -168,7 +166,7 @@ static void
 remove_dead_socket(const struct endpoint *address)
 {
 	struct sockaddr_storage storage;
-	socklen_t len = endpoint_to_sockaddr(address, &storage);
+	socklen_t len = socket_address_of(address, &storage);
 	struct stat status;
 	int fd, result;
 
@@ -206,8 +204,8 @@ open_address(struct listener_socket *out, const struct endpoint *address,
 {
 	char text[ENDPOINT_TEXT_BYTES_MAX];
 	struct sockaddr_storage storage;
-	socklen_t len = endpoint_to_sockaddr(address, &storage);
-	int fd = socket(endpoint_socket_family(address),
+	socklen_t len = socket_address_of(address, &storage);
+	int fd = socket(storage.ss_family,
 	    SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
 	if (address->family == ENDPOINT_UNIX)
@@ -223,19 +221,6 @@ open_address(struct listener_socket *out, const struct endpoint *address,
 		return -1;
 	}
 	out->fd = fd;
-	return 0;
-}
-
-/* What the kernel says it is bound to: the port it chose. */
-static int
-learn_address(struct listener_socket *socket, struct err *err)
-{
-	struct sockaddr_storage storage = { 0 };
-	socklen_t len = sizeof(storage);
-
-	if (getsockname(socket->fd, (struct sockaddr *)&storage, &len) < 0)
-		return err_set_errno(err, "the address of a listening socket");
-	endpoint_from_sockaddr(&socket->address, &storage, len);
 	return 0;
 }
 
@@ -260,8 +245,8 @@ open_sockets(struct listener *listener, struct err *err)
 	for (size_t i = 0; i < listener->socket_count; i++) {
 		struct listener_socket *socket = &listener->sockets[i];
 
-		if (learn_address(socket, err) < 0)
-			return -1;
+		/* The port may have been the kernel's choice. */
+		socket->address = socket_address_local(socket->fd);
 		socket->watch = loop_watch_new(listener->loop, socket->fd, LOOP_READ,
 		    socket_ready, socket);
 	}
