@@ -53,7 +53,8 @@ reads_by_type(void **state)
 	bool flag;
 
 	(void)state;
-	assert_int_equal(json_parse(SPAN("{\"a\":\"x\",\"n\":-5,\"f\":1.5,\"b\":false,\"l\":[1,[]]}"),
+	assert_int_equal(json_parse(
+	    SPAN("{\"a\":\"x\",\"n\":-5,\"f\":1.5,\"b\":false,\"l\":[1,[]]}"),
 	    &json, NULL), 0);
 	assert_true(json_get_text(json, "a", &text) && span_equal_cstr(text, "x"));
 	assert_string_equal(json_get_cstr(json, "a"), "x");
