@@ -8,7 +8,8 @@
 #include "relay/base/err.h"
 #include "relay/net/tls.h"
 
-/* What tls.c gives to tls_stream.c: the two files of relay/net that know OpenSSL's types. */
+/* What tls.c (contexts) and tls_session.c (what is asked and found) give to tls_stream.c: the
+ * three files of relay/net that know OpenSSL's types. */
 
 /*
  * A session under the context: a server's, or a client's with what PEER asks set up (SNI, name
@@ -17,6 +18,12 @@
  */
 SSL *tls_session_new(struct tls_context *context, bool is_server, const struct tls_peer *peer,
     struct err *err);
+
+/* KEYS are borrowed for the life of CTX; NULL: no tickets. */
+void tls_tickets_set_up(SSL_CTX *ctx, struct tls_ticket_keys *keys);
+
+/* What a client asks of its peer: SNI, ALPN, name or address to verify. */
+int tls_session_ask(SSL *ssl, const struct tls_peer *peer, struct err *err);
 
 uint64_t tls_handshake_timeout_ms(const struct tls_context *context);
 
