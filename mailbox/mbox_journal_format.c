@@ -7,7 +7,7 @@
 #include "relay/base/must.h"
 
 enum {
-	VERSION = 1,
+	JOURNAL_VERSION = 1,
 	BATCH_MAGIC = 0x424a4d43,       /* "CMJB" */
 	SEEN_KEY_BYTES = INTENT_KEY_BYTES + 4,
 	SEEN_HEAD_BYTES = 8 + 4 + 8 + 8,
@@ -19,7 +19,7 @@ static const char seen_magic[8] = { 'C', 'h', 'a', 'p', 'a', 'r', 'M', 'S' };
 static bool
 take_magic(struct cursor *in, const char magic[8])
 {
-	return span_equal(cursor_take(in, 8), span_make(magic, 8)) && cursor_u32(in) == VERSION;
+	return span_equal(cursor_take(in, 8), span_make(magic, 8)) && cursor_u32(in) == JOURNAL_VERSION;
 }
 
 void
@@ -31,7 +31,7 @@ journal_segment_head_encode(const struct journal_segment_head *head,
 
 	buf_init(&out, JOURNAL_BLOCK_BYTES);
 	cursor_put(&out, span_make(segment_magic, sizeof(segment_magic)));
-	cursor_put_u32(&out, VERSION);
+	cursor_put_u32(&out, JOURNAL_VERSION);
 	cursor_put_u64(&out, head->node);
 	cursor_put_u64(&out, head->number);
 	cursor_put_u64(&out, head->salt);
@@ -158,7 +158,7 @@ journal_seen_encode(uint64_t number, const struct journal_key *keys, size_t key_
 	struct span text;
 
 	cursor_put(out, span_make(seen_magic, sizeof(seen_magic)));
-	cursor_put_u32(out, VERSION);
+	cursor_put_u32(out, JOURNAL_VERSION);
 	cursor_put_u64(out, number);
 	cursor_put_u64(out, key_count);
 	for (size_t i = 0; i < key_count; i++) {

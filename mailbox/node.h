@@ -1,0 +1,51 @@
+/*
+ * One mailbox node: owns the hub's loop, the journal and the worker, the crew with its sessions,
+ * and the control socket.  It is born, reloads, drains and dies here.  A process can hold
+ * several.  Everything is for the hub's thread, which is the one that calls.
+ */
+#ifndef MAILBOX_NODE_H
+#define MAILBOX_NODE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "mailbox/mailbox_config.h"
+#include "mailbox/worker.h"
+#include "relay/base/clock.h"
+#include "relay/base/err.h"
+#include "relay/session/crew.h"
+
+struct node;
+
+struct node_settings {
+	const char *config_path;        /* read again on a reload; borrowed */
+	const struct clock *clock;      /* borrowed */
+	int log_fd;
+};
+
+/*
+ * Opens the journal, starts the threads, listens.  Takes over the reference to the configuration,
+ * also on failure.  exit_code_out gets what a failure means (sysexits).
+ */
+struct node *node_new(const struct node_settings *settings, struct mailbox_config **config,
+		      int *exit_code_out, struct err *err);
+
+/* Serves until it is told to end; returns the exit code. */
+int node_run(struct node *node);
+void node_free(struct node **node);
+
+/* As SIGHUP and SIGTERM do. */
+void node_reload(struct node *node);
+void node_stop(struct node *node);
+
+/* For the control socket. */
+struct crew *node_crew(const struct node *node);
+struct worker *node_worker(const struct node *node);
+const struct mailbox_config *node_configuration(const struct node *node);
+int64_t node_started_wall_ms(const struct node *node);
+int64_t node_wall_ms(const struct node *node);
+
+/* Why the last reload was refused; "" if it was not. */
+const char *node_reload_error(const struct node *node);
+
+#endif
