@@ -1,0 +1,31 @@
+#ifndef RELAY_RELAYCTL_PRINT_H
+#define RELAY_RELAYCTL_PRINT_H
+
+#include "relay/base/buf.h"
+#include "relay/base/json.h"
+
+/*
+ * What relayctl shows to people.  Widths are fixed and nothing here is meant for
+ * programs, which read the JSON lines.  Texts come from strangers: whatever could steer
+ * a terminal is shown as '?'.
+ */
+typedef void relayctl_print(struct buf *out, const struct json *value);
+
+/* A message as two lines, with the words it waits for; the head and the foot of such a table. */
+void relayctl_print_list_head(struct buf *out);
+relayctl_print relayctl_print_row;
+relayctl_print relayctl_print_list_end;
+
+/* "3 messages (12.4 KB)", for count. */
+relayctl_print relayctl_print_count_end;
+
+/* The foot of a changed set: "2 held". */
+void relayctl_print_change_end(struct buf *out, const char *what, const struct json *end);
+
+relayctl_print relayctl_print_explain;
+relayctl_print relayctl_print_dest;
+
+/* Any object, a field a line; objects and lists inside it indented. */
+relayctl_print relayctl_print_fields;
+
+#endif
