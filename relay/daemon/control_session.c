@@ -245,7 +245,8 @@ handle_document(struct control_session *session)
 	must(request->ended || request->hold_ops);
 }
 
-static void
+/* False when the line is garbage: who sends that is not listened to again. */
+static bool
 handle_line(struct control_session *session, struct span line)
 {
 	struct control_request *request = &session->request;
@@ -256,10 +257,10 @@ handle_line(struct control_session *session, struct span line)
 		request->document = json_new_object();
 		control_fail(request, CONTROL_USAGE, "not one JSON document on a line: %s",
 			     err.text);
-		session->input_ended = true;    /* who sends garbage is not listened to again */
-		return;
+		return false;
 	}
 	handle_document(session);
+	return true;
 }
 
 /* False when there is no whole line. */
@@ -270,10 +271,13 @@ next_request(struct control_session *session)
 	size_t end;
 
 	if (span_find_byte(input, '\n', &end)) {
-		handle_line(session, span_first(input, end));
+		bool is_sound = handle_line(session, span_first(input, end));
+
 		buf_consume(&session->input, end + 1);
-		if (session->input_ended)
+		if (!is_sound) {
+			session->input_ended = true;
 			buf_clear(&session->input);
+		}
 		return true;
 	}
 	if (buf_room(&session->input) == 0) {
