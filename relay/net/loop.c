@@ -42,12 +42,17 @@ wake_arrived(struct ev_loop *ev, ev_io *io, int events)
 	(void)got;              /* EAGAIN: somebody's wake-up was taken together with another's */
 }
 
-/* libev calls this between the wait and the callbacks, which then see the new time. */
+/*
+ * libev calls this between the wait and the callbacks, which then see the new time; and also
+ * before the wait, where nothing is pending and the loop must go on saying that it sleeps.
+ */
 static void
 run_callbacks(struct ev_loop *ev)
 {
 	struct loop *loop = ev_userdata(ev);
 
+	if (ev_pending_count(ev) == 0)
+		return;
 	atomic_store_explicit(&loop->sleeps, false, memory_order_relaxed);
 	loop->now_ms = clock_monotonic_ms(loop->clock);
 	ev_invoke_pending(ev);
