@@ -92,7 +92,8 @@ struct disk {
 };
 
 /*
- * Opens the directory, which must exist and be nobody else's; O_NOFOLLOW, and
+ * Opens the directory (made, 0700, if only its last part is missing), which must
+ * be ours and closed to other writers.  No file in it is a link, and
  * the names in it never lead out of it.  Free with disk_posix_close().
  */
 struct disk *disk_posix_open(const char *directory, struct err *err);

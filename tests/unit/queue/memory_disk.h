@@ -1,0 +1,41 @@
+#ifndef TESTS_UNIT_QUEUE_MEMORY_DISK_H
+#define TESTS_UNIT_QUEUE_MEMORY_DISK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "queue/disk.h"
+
+/*
+ * A disk in memory that does what it is told, and fails when it is told to.  It
+ * keeps no difference between written and durable: that is the business of
+ * tests/crash.
+ */
+struct memory_file {
+	char name[DISK_NAME_BYTES_MAX];
+	char *data;
+	uint64_t size;
+};
+
+struct memory_disk {
+	struct disk disk;
+	struct memory_file files[256];
+	int file_count;
+	uint64_t bytes_max;             /* of all files together */
+	enum disk_kind kind;
+	bool is_locked;
+
+	int write_error, sync_error, read_error;        /* for the next calls */
+	int error_count;                                /* how many calls fail; -1 all */
+	uint64_t sync_count, written_bytes;
+};
+
+void memory_disk_init(struct memory_disk *memory);
+void memory_disk_fini(struct memory_disk *memory);
+
+/* As after a crash: nobody holds the lock. */
+void memory_disk_restart(struct memory_disk *memory);
+
+struct memory_file *memory_disk_find(struct memory_disk *memory, const char *name);
+
+#endif
