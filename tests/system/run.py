@@ -25,7 +25,7 @@ def cases():
         spec = importlib.util.spec_from_file_location("case_" + name, path)
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-        for key, function in vars(module).items():
+        for key, function in list(vars(module).items()):
             if key.startswith("test_") and callable(function):
                 yield f"{name}/{key[5:]}", function
 
