@@ -53,7 +53,8 @@ void data_reader_init(struct data_reader *reader, enum data_framing framing,
  * Read from the front of INPUT, which must not be empty, up to the next thing worth telling.
  * Returns how many octets of the input were read (at least one, but for a fault); PIECE_OUT, a
  * part of them, is what belongs to the message.  Octets before a fault or the end are told
- * first, by themselves.  After DATA_END or a fault the reader must be initialised again.
+ * first, by themselves.  After DATA_END or a fault the reader must be initialised again; but for
+ * DATA_LINE_TOO_LONG, which may be met by setting line_bytes_max to 0 and going on.
  */
 size_t
 data_reader_next(struct data_reader *reader, struct span input, enum data_event *event_out,

@@ -2,8 +2,8 @@
 
 #include "relay/base/ascii.h"
 #include "relay/base/must.h"
+#include "relay/mail/xtext.h"
 #include "relay/smtp/smtp_capability.h"
-#include "relay/smtp/smtp_xtext.h"
 
 /* What a parameter's row is given: the values to fill and where a refusal goes. */
 struct param_target {
@@ -25,6 +25,24 @@ refuse(struct reply *reply, uint16_t code, const char *status, const char *text)
 {
 	reply_set(reply, code, status, "%s", text);
 	return false;
+}
+
+/*
+ * xtext that hides no control character: what it says may end up in a header field or a log, and
+ * nobody has a reason to hide a line end there.
+ */
+static bool
+is_clean_xtext(struct span text)
+{
+	if (text.len == 0 || !xtext_is_valid(text))
+		return false;
+	for (size_t i = 0; i < text.len; i++) {
+		if (text.data[i] != '+')
+			continue;
+		if (text.data[i + 1] < '2' || (text.data[i + 1] == '7' && text.data[i + 2] == 'F'))
+			return false;
+	}
+	return true;
 }
 
 static bool
@@ -70,7 +88,7 @@ parse_ret(struct param_target *target, struct span value)
 static bool
 parse_envid(struct param_target *target, struct span value)
 {
-	if (value.len > SMTP_ENVID_BYTES_MAX || !smtp_xtext_is_valid(value))
+	if (value.len > SMTP_ENVID_BYTES_MAX || !is_clean_xtext(value))
 		return refuse(target->reply, 501, "5.5.4", "ENVID must be xtext of at most 100 octets");
 	target->mail->envid = value;
 	return true;
@@ -80,28 +98,37 @@ static bool
 parse_auth(struct param_target *target, struct span value)
 {
 	if (!span_equal(value, SPAN("<>")) &&
-	    (value.len > SMTP_AUTH_PARAM_BYTES_MAX || !smtp_xtext_is_valid(value)))
+	    (value.len > SMTP_AUTH_PARAM_BYTES_MAX || !is_clean_xtext(value)))
 		return refuse(target->reply, 501, "5.5.4", "AUTH must be <> or an address in xtext");
 	target->mail->auth = value;
 	return true;
 }
 
+/* RFC 1845 section 4.1.1: "<local@domain>", of printable octets. */
 static bool
 parse_transid(struct param_target *target, struct span value)
 {
-	bool bracketed = value.len > 2 && value.data[0] == '<' && value.data[value.len - 1] == '>';
+	bool good = value.len > 2 && value.data[0] == '<' && value.data[value.len - 1] == '>' &&
+		    value.len - 2 <= SMTP_TRANSID_BYTES_MAX;
 
-	if (!bracketed || value.len - 2 > SMTP_TRANSID_BYTES_MAX)
+	for (size_t i = 1; good && i + 1 < value.len; i++)
+		good = ascii_is_graph(value.data[i]) && value.data[i] != '<' && value.data[i] != '>';
+	if (!good)
 		return refuse(target->reply, 501, "5.5.4", "TRANSID must be <local@domain>");
 	target->mail->transid = span_slice(value, 1, value.len - 2);
 	return true;
 }
 
+/* Our own: "node.queue-id", a token that needs no encoding anywhere. */
 static bool
 parse_origin(struct param_target *target, struct span value)
 {
-	if (value.len > SMTP_ORIGIN_BYTES_MAX || !smtp_xtext_is_valid(value))
-		return refuse(target->reply, 501, "5.5.4", "XORIGIN must be xtext of at most 100 octets");
+	bool good = value.len <= SMTP_ORIGIN_BYTES_MAX;
+
+	for (size_t i = 0; good && i < value.len; i++)
+		good = ascii_is_alnum(value.data[i]) || value.data[i] == '.' || value.data[i] == '-';
+	if (!good)
+		return refuse(target->reply, 501, "5.5.4", "XORIGIN must be of A-Z, a-z, 0-9, . and -");
 	target->mail->origin = value;
 	return true;
 }
@@ -134,21 +161,21 @@ parse_notify(struct param_target *target, struct span value)
 	return true;
 }
 
-/* RFC 3461 section 4.2, RFC 6533 section 3: "type;address", in xtext or in one of the UTF-8 forms. */
+/*
+ * RFC 3461 section 4.2, RFC 6533 section 3: "type;address", in xtext or in one of the UTF-8 forms.
+ * Each of them can hide a control character, so it is decoded to look.
+ */
 static bool
 parse_orcpt(struct param_target *target, struct span value)
 {
-	struct span type, address;
-	bool good = span_split(value, ';', &type, &address) && type.len > 0 && address.len > 0;
+	struct buf plain;
+	bool good = value.len <= SMTP_ORCPT_BYTES_MAX &&
+		    (target->utf8_allowed || span_is_ascii(value));
 
-	for (size_t i = 0; good && i < type.len; i++)
-		good = ascii_is_alnum(type.data[i]) || type.data[i] == '-';
-	if (good && span_equal_nocase(type, SPAN("utf-8")))
-		good = span_is_utf8(address) && !span_has_control(address) &&
-		    (target->utf8_allowed || span_is_ascii(address));
-	else if (good)
-		good = smtp_xtext_is_valid(address);
-	if (!good || value.len > SMTP_ORCPT_BYTES_MAX)
+	buf_init(&plain, SMTP_ORCPT_BYTES_MAX);
+	good = good && xtext_decode_orcpt(value, &plain) == 0 && !span_has_control(buf_span(&plain));
+	buf_fini(&plain);
+	if (!good)
 		return refuse(target->reply, 501, "5.5.4", "ORCPT must be type;address in xtext");
 	target->rcpt->orcpt = value;
 	return true;

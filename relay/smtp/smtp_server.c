@@ -1,7 +1,5 @@
 #include "relay/smtp/smtp_server.h"
 
-#include <string.h>
-
 #include "relay/base/mem.h"
 #include "relay/base/must.h"
 #include "relay/smtp/smtp_line.h"
@@ -49,102 +47,9 @@ smtp_server_free(struct smtp_server **server)
 	s->ops->closed(s->ctx);
 	buf_fini(&s->out);
 	arena_fini(&s->arena);
+	mem_free(&s->mechanisms);
+	mem_free(&s->refusal);
 	mem_free(server);
-}
-
-/* ---- replies -------------------------------------------------------------- */
-
-void
-smtp_server_put_reply(struct smtp_server *s, const struct reply *reply)
-{
-	bool has_status = reply->status[0] && reply->code / 100 != 3;
-
-	must(reply->code >= 200 && reply->code <= 599);
-	(void)buf_appendf(&s->out, "%u %s%s%s\r\n", reply->code, has_status ? reply->status : "",
-	    has_status ? " " : "", reply->text);
-	if (reply->code == 421)
-		s->ending = ENDING_CLOSE;
-	if (reply_is_permanent(reply))
-		s->error_count++;
-}
-
-void
-smtp_server_say(struct smtp_server *s, uint16_t code, const char *status, const char *text)
-{
-	struct reply reply;
-
-	reply_set(&reply, code, status, "%s", text);
-	smtp_server_put_reply(s, &reply);
-}
-
-void
-smtp_server_close(struct smtp_server *s, uint16_t code, const char *status, const char *text)
-{
-	smtp_server_say(s, code, status, text);
-	s->ending = ENDING_CLOSE;
-}
-
-uint32_t
-smtp_server_offered(const struct smtp_server *s)
-{
-	uint32_t offered = s->settings->offered | s->offers;
-
-	offered &= ~(uint32_t)SMTP_AUTH;
-	if (s->tls)
-		offered &= ~(uint32_t)SMTP_STARTTLS;
-	if (s->mechanisms[0] && !s->authenticated)
-		offered |= SMTP_AUTH;
-	return offered;
-}
-
-static void
-put_capability(struct smtp_server *s, const struct smtp_capability_name *name)
-{
-	const struct smtp_server_settings *settings = s->settings;
-
-	switch (name->capability) {
-	case SMTP_SIZE:
-		(void)buf_appendf(&s->out, "250-SIZE %llu\r\n",
-		    (unsigned long long)settings->size_max);
-		return;
-	case SMTP_AUTH:
-		(void)buf_appendf(&s->out, "250-AUTH %s\r\n", s->mechanisms);
-		return;
-	case SMTP_LIMITS:
-		(void)buf_appendf(&s->out, "250-LIMITS");
-		if (settings->rcpt_count_max)
-			(void)buf_appendf(&s->out, " RCPTMAX=%zu", settings->rcpt_count_max);
-		if (settings->mail_count_max)
-			(void)buf_appendf(&s->out, " MAILMAX=%zu", settings->mail_count_max);
-		(void)buf_append(&s->out, SPAN("\r\n"));
-		return;
-	case SMTP_PIPELINING: case SMTP_8BITMIME: case SMTP_SMTPUTF8:
-	case SMTP_ENHANCEDSTATUSCODES: case SMTP_CHUNKING: case SMTP_DSN:
-	case SMTP_STARTTLS: case SMTP_CHECKPOINT: case SMTP_XORIGIN:
-		(void)buf_appendf(&s->out, "250-%s\r\n", name->keyword);
-		return;
-	}
-	must_not_reach();
-}
-
-/* RFC 5321 section 4.1.1.1: the host name, then a line for each extension. */
-void
-smtp_server_put_hello(struct smtp_server *s)
-{
-	const struct smtp_capability_name *table;
-	size_t count, last_line = buf_len(&s->out);
-
-	(void)buf_appendf(&s->out, "250-%.*s\r\n", SPAN_ARGS(s->settings->hostname));
-	if (s->extended) {
-		table = smtp_capability_table(&count);
-		for (size_t i = 0; i < count; i++) {
-			if (!(smtp_server_offered(s) & (uint32_t)table[i].capability))
-				continue;
-			last_line = buf_len(&s->out);
-			put_capability(s, &table[i]);
-		}
-	}
-	s->out.data[s->out.start + last_line + 3] = ' ';
 }
 
 /* ---- the transaction ------------------------------------------------------ */
@@ -174,6 +79,12 @@ smtp_server_end_transaction(struct smtp_server *s, enum smtp_reset reason)
 
 /* ---- answers -------------------------------------------------------------- */
 
+static bool
+is_yes(const struct reply *reply)
+{
+	return reply_is_positive(reply) || reply_is_intermediate(reply);
+}
+
 static void
 opened(struct smtp_server *s, const struct reply *reply)
 {
@@ -201,8 +112,9 @@ greeted(struct smtp_server *s, const struct reply *reply)
 static void
 mail_answered(struct smtp_server *s, const struct reply *reply)
 {
+	must(reply->code == 250 || reply->code == 355 || !is_yes(reply));
 	smtp_server_put_reply(s, reply);
-	s->open = reply_is_positive(reply) || reply_is_intermediate(reply);
+	s->open = is_yes(reply);
 	if (s->open) {
 		s->phase = PHASE_MAIL;
 		s->mail_count++;
@@ -212,6 +124,7 @@ mail_answered(struct smtp_server *s, const struct reply *reply)
 static void
 rcpt_answered(struct smtp_server *s, const struct reply *reply)
 {
+	must(reply_is_positive(reply) || !is_yes(reply));
 	smtp_server_put_reply(s, reply);
 	if (!reply_is_positive(reply))
 		return;
@@ -223,6 +136,7 @@ rcpt_answered(struct smtp_server *s, const struct reply *reply)
 static void
 data_answered(struct smtp_server *s, const struct reply *reply)
 {
+	must(reply->code == 354 || !is_yes(reply));
 	smtp_server_put_reply(s, reply);
 	if (reply_is_intermediate(reply))
 		smtp_server_begin_data(s);
@@ -289,10 +203,10 @@ smtp_server_answer(struct smtp_server *s, const struct reply *reply)
 {
 	enum question question = s->question;
 
+	if (s->ending != ENDING_NONE)
+		return;                 /* the client did something that ended it meanwhile */
 	must(question != QUESTION_NONE && !s->asking);
 	s->question = QUESTION_NONE;
-	if (question == QUESTION_MAIL && !reply_is_positive(reply) && !reply_is_intermediate(reply))
-		s->open = false;
 	act_on(s, question, reply);
 }
 
@@ -325,10 +239,10 @@ smtp_server_drain(struct smtp_server *s, const char *status, const char *text)
 {
 	if (s->ending != ENDING_NONE)
 		return;
-	s->draining = true;
-	reply_set(&s->drain_reply, 421, status, "%s", text);
+	s->drain_status = status;
+	s->drain_text = text;
 	if (!s->open && s->question == QUESTION_NONE && s->stage == STAGE_COMMAND && !s->wants_tls)
-		smtp_server_put_reply(s, &s->drain_reply);
+		smtp_server_close(s, 421, status, text);
 }
 
 void
@@ -338,8 +252,9 @@ smtp_server_tls_done(struct smtp_server *s)
 	s->wants_tls = false;
 	s->group_ended = false;
 	s->extended = false;
+	s->authenticated = false;
 	s->offers = 0;
-	s->mechanisms[0] = '\0';
+	mem_free(&s->mechanisms);
 	if (s->phase != PHASE_START)
 		s->phase = PHASE_GREETED;
 }
@@ -347,10 +262,10 @@ smtp_server_tls_done(struct smtp_server *s)
 void
 smtp_server_set_mechanisms(struct smtp_server *s, struct span mechanisms)
 {
-	must(mechanisms.len < sizeof(s->mechanisms));
+	must(mechanisms.len < SMTP_AUTH_MECHANISMS_BYTES_MAX);
+	mem_free(&s->mechanisms);
 	if (mechanisms.len)
-		memcpy(s->mechanisms, mechanisms.data, mechanisms.len);
-	s->mechanisms[mechanisms.len] = '\0';
+		s->mechanisms = mem_dup_text(mechanisms.data, mechanisms.len);
 }
 
 void
@@ -387,9 +302,22 @@ refuse_line(struct smtp_server *s, struct span input, enum smtp_line_fault fault
 	return input.len;
 }
 
+/*
+ * RFC 5321 section 4.5.3.1.4 and the extensions that add to it; RFC 4954 section 4 for all that
+ * belongs to a SASL exchange.
+ */
 static size_t
-read_line(struct smtp_server *s, struct span input, size_t bytes_max)
+line_bytes_max(const struct smtp_server *s, struct span input)
 {
+	if (s->stage == STAGE_AUTH || span_starts_with_nocase(input, SPAN("AUTH ")))
+		return AUTH_LINE_BYTES_MAX;
+	return COMMAND_LINE_BYTES_MAX;
+}
+
+static size_t
+read_line(struct smtp_server *s, struct span input)
+{
+	const size_t bytes_max = line_bytes_max(s, input);
 	struct span line;
 	enum smtp_line_fault fault;
 	enum parse parse = smtp_line_find(span_first(input, bytes_max), &line, &fault);
@@ -400,6 +328,8 @@ read_line(struct smtp_server *s, struct span input, size_t bytes_max)
 	case PARSE_MORE:
 		if (input.len < bytes_max)
 			return 0;
+		if (s->stage == STAGE_AUTH)
+			s->ops->auth_cancelled(s->ctx);
 		s->stage = STAGE_SKIP_LINE;
 		s->skipped_bytes = 0;
 		return bytes_max - 1;   /* its last octet may be the CR of the end */
@@ -414,23 +344,33 @@ read_line(struct smtp_server *s, struct span input, size_t bytes_max)
 	must_not_reach();
 }
 
+/* Nothing of a line that is too long is believed, and it ends as every line does. */
 static size_t
 skip_line(struct smtp_server *s, struct span input)
 {
-	size_t end;
-	bool found = span_find_byte(input, '\n', &end);
-	size_t skipped = found ? end + 1 : input.len;
+	struct span line;
+	enum smtp_line_fault fault;
+	size_t skipped;
 
-	s->skipped_bytes += skipped;
-	if (found) {
+	switch (smtp_line_find(input, &line, &fault)) {
+	case PARSE_BAD:
+		return refuse_line(s, input, fault);
+	case PARSE_MORE:
+		skipped = line.len;     /* a CR at the end waits for its LF */
+		s->skipped_bytes += skipped;
+		if (s->skipped_bytes > COMMAND_SKIP_BYTES_MAX) {
+			smtp_server_end_transaction(s, SMTP_RESET_LOST);
+			smtp_server_close(s, 500, "5.5.2", "the line is too long");
+		}
+		return skipped;
+	case PARSE_DONE:
 		s->stage = STAGE_COMMAND;
 		s->command_count++;
+		s->useless_count++;
 		smtp_server_say(s, 500, "5.5.2", "the line is too long");
-	} else if (s->skipped_bytes > COMMAND_SKIP_BYTES_MAX) {
-		smtp_server_end_transaction(s, SMTP_RESET_LOST);
-		smtp_server_close(s, 500, "5.5.2", "the line is too long");
+		return line.len + 2;
 	}
-	return skipped;
+	must_not_reach();
 }
 
 static size_t
@@ -446,9 +386,8 @@ read_some(struct smtp_server *s, struct span input)
 		return 0;
 	switch (s->stage) {
 	case STAGE_COMMAND:
-		return read_line(s, input, COMMAND_LINE_BYTES_MAX);
 	case STAGE_AUTH:
-		return read_line(s, input, AUTH_LINE_BYTES_MAX);
+		return read_line(s, input);
 	case STAGE_SKIP_LINE:
 		return skip_line(s, input);
 	case STAGE_DATA:
@@ -474,8 +413,8 @@ look_at_limits(struct smtp_server *s)
 	} else if (settings->useless_count_max && s->useless_count > settings->useless_count_max) {
 		smtp_server_end_transaction(s, SMTP_RESET_LOST);
 		smtp_server_close(s, 421, "4.7.0", "too many commands without mail");
-	} else if (s->draining && !s->open && !s->wants_tls) {
-		smtp_server_put_reply(s, &s->drain_reply);
+	} else if (s->drain_text && !s->open && !s->wants_tls) {
+		smtp_server_close(s, 421, s->drain_status, s->drain_text);
 	}
 }
 

@@ -211,7 +211,8 @@ uint64_t smtp_server_command_count(const struct smtp_server *server);
 
 /*
  * The answer to the open question.  For mail(), rcpt() and the others as STEP_REPLY would be.
- * Feed again afterwards.
+ * Feed again afterwards.  Ignored when the connection is ending: what the client did, or
+ * smtp_server_hang_up(), may have made the question void, and nobody had to be told.
  */
 void smtp_server_answer(struct smtp_server *server, const struct reply *reply);
 
@@ -249,7 +250,10 @@ void smtp_server_offer(struct smtp_server *server, uint32_t capabilities);
  */
 void smtp_server_hang_up(struct smtp_server *server, const struct reply *reply);
 
-/* The same, but only when no transaction is open; else as soon as it is over.  For shutdown. */
+/*
+ * The same, but only when no transaction is open; else as soon as it is over.  For shutdown.
+ * STATUS and TEXT are borrowed as long as the server lives.
+ */
 void smtp_server_drain(struct smtp_server *server, const char *status, const char *text);
 
 bool smtp_server_has_transaction(const struct smtp_server *server);

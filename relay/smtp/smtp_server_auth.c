@@ -1,9 +1,12 @@
+#include "relay/base/ascii.h"
 #include "relay/base/base64.h"
+#include "relay/base/must.h"
 #include "relay/smtp/smtp_server_private.h"
 
-#include "relay/base/ascii.h"
-
-enum { AUTH_MECHANISM_BYTES_MAX = 20 };         /* RFC 4422 section 3.1 */
+enum {
+	AUTH_MECHANISM_BYTES_MAX = 20,  /* RFC 4422 section 3.1 */
+	AUTH_CHALLENGE_BYTES_MAX = SMTP_SERVER_REPLY_BYTES_MAX / 2, /* its base64 has room, always */
+};
 
 static bool
 is_offered(const struct smtp_server *s, struct span mechanism)
@@ -30,7 +33,7 @@ ask(struct smtp_server *s, const struct smtp_auth_step *auth_step, struct reply 
 {
 	struct buf challenge;
 
-	buf_init(&challenge, SMTP_SERVER_REPLY_BYTES_MAX / 2);   /* room for its base64 is kept */
+	buf_init(&challenge, AUTH_CHALLENGE_BYTES_MAX);
 	s->asking = true;
 
 	enum step step = s->ops->auth(s->ctx, auth_step, &challenge, reply);
@@ -71,7 +74,7 @@ smtp_server_auth(struct smtp_server *s, struct span args, struct reply *reply)
 	char upper[AUTH_MECHANISM_BYTES_MAX];
 	struct span name, response;
 
-	if (!s->extended || !s->mechanisms[0] || s->authenticated) {
+	if (!s->extended || !s->mechanisms || s->authenticated) {
 		reply_set(reply, 503, "5.5.1", s->authenticated ? "you are authenticated already"
 								: "AUTH is not offered here");
 		return STEP_REPLY;
@@ -89,6 +92,10 @@ smtp_server_auth(struct smtp_server *s, struct span args, struct reply *reply)
 
 	bool has_response = span_take_word(&args, &response);
 
+	if (has_response && span_trim(args).len > 0) {
+		reply_set(reply, 501, "5.5.4", "expected AUTH mechanism [response]");
+		return STEP_REPLY;
+	}
 	if (!has_response || span_equal(response, SPAN("=")))
 		response = span_first(name, 0);
 	return ask_with(s, span_make(upper, name.len), has_response, response, reply);
@@ -114,6 +121,7 @@ smtp_server_auth_line(struct smtp_server *s, struct span line)
 void
 smtp_server_auth_answered(struct smtp_server *s, const struct reply *reply)
 {
+	must(reply->code == 235 || reply_is_transient(reply) || reply_is_permanent(reply));
 	smtp_server_put_reply(s, reply);
 	if (reply->code == 235)
 		s->authenticated = true;
@@ -122,6 +130,9 @@ smtp_server_auth_answered(struct smtp_server *s, const struct reply *reply)
 void
 smtp_server_challenge(struct smtp_server *s, struct span challenge)
 {
+	if (s->ending != ENDING_NONE)
+		return;
+	must(s->question == QUESTION_AUTH && challenge.len <= AUTH_CHALLENGE_BYTES_MAX);
 	s->question = QUESTION_NONE;
 	put_challenge(s, challenge);
 }

@@ -1,5 +1,16 @@
+#include "relay/base/mem.h"
 #include "relay/base/must.h"
 #include "relay/smtp/smtp_server_private.h"
+
+static void
+set_refusal(struct smtp_server *s, const struct reply *reply)
+{
+	if (!s->refusal)
+		s->refusal = mem_alloc(sizeof(*s->refusal));
+	*s->refusal = *reply;
+	s->refused = true;
+	s->swallowed_bytes = 0;
+}
 
 /* The body is refused: what is still to come is swallowed, and REFUSAL said at its end. */
 static void
@@ -7,9 +18,7 @@ refuse(struct smtp_server *s, const struct reply *reply)
 {
 	if (s->refused)
 		return;
-	s->refused = true;
-	s->refusal = *reply;
-	s->swallowed_bytes = 0;
+	set_refusal(s, reply);
 	if (s->open) {
 		s->open = false;
 		s->ops->reset(s->ctx, SMTP_RESET_REFUSED);
@@ -33,9 +42,7 @@ smtp_server_refuse_body(struct smtp_server *s, const struct reply *reply)
 	s->wants_room = false;
 	if (s->asking) {
 		/* From inside body(): reset() may not come before it has returned. */
-		s->refused = true;
-		s->refusal = *reply;
-		s->swallowed_bytes = 0;
+		set_refusal(s, reply);
 		return;
 	}
 	refuse(s, reply);
@@ -86,7 +93,7 @@ count_swallowed(struct smtp_server *s, size_t bytes)
 		return;
 	s->swallowed_bytes += bytes;
 	if (s->swallowed_bytes > s->settings->swallow_bytes_max) {
-		smtp_server_put_reply(s, &s->refusal);
+		smtp_server_put_reply(s, s->refusal);
 		s->ending = ENDING_CLOSE;
 	}
 }
@@ -127,7 +134,6 @@ read_event(struct smtp_server *s, struct span input, bool *end_out)
 		end_of_trust(s, "an octet 0 in the message");
 		return input.len;
 	case DATA_LINE_TOO_LONG:
-		s->reader = before;
 		s->reader.line_bytes_max = 0;
 		refuse_with(s, 554, "5.6.0", "a line is longer than this system takes");
 		return 0;
@@ -163,13 +169,23 @@ body_is_complete(struct smtp_server *s)
 	smtp_server_take_step(s, QUESTION_END, step, &reply);
 }
 
+/* A reply to a body.  A message that was taken makes up for errors before it. */
+static void
+put_fate(struct smtp_server *s, const struct reply *reply)
+{
+	must(!reply_is_intermediate(reply));
+	if (reply_is_positive(reply))
+		s->error_count = 0;
+	smtp_server_put_reply(s, reply);
+}
+
 void
 smtp_server_finish_body(struct smtp_server *s, const struct reply *reply)
 {
 	s->open = false;
 	s->useless_count = 0;
 	if (!s->settings->lmtp) {
-		smtp_server_put_reply(s, reply);
+		put_fate(s, reply);
 		smtp_server_forget_transaction(s);
 		return;
 	}
@@ -184,11 +200,16 @@ smtp_server_put_outcomes(struct smtp_server *s)
 {
 	while (s->outcome_next < s->outcome_count &&
 	    buf_room(&s->out) >= SMTP_SERVER_REPLY_BYTES_MAX) {
-		struct reply reply = s->refusal;
+		struct reply reply;
 
-		if (!s->outcomes_are_refusals)
+		if (s->outcomes_are_refusals) {
+			reply = *s->refusal;
+		} else {
+			s->asking = true;
 			s->ops->outcome(s->ctx, s->outcome_next, &reply);
-		smtp_server_put_reply(s, &reply);
+			s->asking = false;
+		}
+		put_fate(s, &reply);
 		s->outcome_next++;
 	}
 	if (s->outcome_next < s->outcome_count)
@@ -248,9 +269,7 @@ discard(struct smtp_server *s, struct reply *reply, uint16_t code, const char *s
 {
 	reply_set(reply, code, status, "%s", text);
 	s->discard_chunk = true;
-	s->refused = true;
-	s->refusal = *reply;
-	s->swallowed_bytes = 0;
+	set_refusal(s, reply);
 	s->stage = STAGE_CHUNK;
 	return STEP_CHALLENGE;          /* the reply follows the chunk */
 }
@@ -266,6 +285,8 @@ smtp_server_bdat(struct smtp_server *s, struct span args, struct reply *reply)
 	}
 	if (!(smtp_server_offered(s) & SMTP_CHUNKING))
 		return discard(s, reply, 502, "5.5.1", "BDAT is not offered here");
+	if (s->chunk_left == 0 && !s->chunk_is_last)
+		s->useless_count++;     /* else nothing would ever bound them */
 	if (s->chunk_begun) {
 		s->stage = STAGE_CHUNK;
 		return STEP_CHALLENGE;
@@ -301,7 +322,7 @@ chunk_is_over(struct smtp_server *s)
 	if (s->discard_chunk) {
 		s->discard_chunk = false;
 		s->refused = s->chunk_begun && s->refused;
-		smtp_server_put_reply(s, &s->refusal);
+		smtp_server_put_reply(s, s->refusal);
 		return;
 	}
 	if (s->refused) {
@@ -309,7 +330,7 @@ chunk_is_over(struct smtp_server *s)
 		if (s->chunk_is_last)
 			body_is_complete(s);
 		else
-			smtp_server_put_reply(s, &s->refusal);
+			smtp_server_put_reply(s, s->refusal);
 		return;
 	}
 	if (s->chunk_is_last && !data_reader_finish(&s->reader)) {
@@ -320,7 +341,6 @@ chunk_is_over(struct smtp_server *s)
 		body_is_complete(s);
 		return;
 	}
-	s->useless_count = 0;
 	smtp_server_say(s, 250, "2.0.0", "ok");
 }
 

@@ -1,7 +1,8 @@
 /*
  * The inside of the receiving engine, shared by its files and nobody else.
  *
- *   smtp_server.c        life, the loop over input, replies, answers
+ *   smtp_server.c        life, the loop over input, answers
+ *   smtp_server_reply.c  what is put out: replies, the answer to EHLO
  *   smtp_server_verbs.c  the table of verbs and what each does
  *   smtp_server_body.c   DATA and BDAT from the first octet to the last reply
  *   smtp_server_auth.c   the lines of a SASL exchange
@@ -79,11 +80,11 @@ struct smtp_server {
 	bool open;                      /* a transaction that the application knows of */
 	bool asking;                    /* inside an operation of the application */
 	bool wants_room;
-	bool draining;
-	struct reply drain_reply;
+	const char *drain_status;       /* the words of drain(); NULL before it */
+	const char *drain_text;
 
 	uint32_t offers;                /* beyond the settings */
-	char mechanisms[SMTP_AUTH_MECHANISMS_BYTES_MAX];
+	char *mechanisms;               /* NULL: AUTH is not offered */
 	char last_verb[VERB_BYTES_MAX + 1];
 	uint64_t command_count;
 	size_t skipped_bytes;
@@ -100,7 +101,7 @@ struct smtp_server {
 	bool chunk_is_last, chunk_begun;
 	bool refused;                   /* what comes is swallowed */
 	bool discard_chunk;             /* a BDAT out of place: only its chunk is swallowed */
-	struct reply refusal;
+	struct reply *refusal;          /* made when it is needed: it is large, and rare */
 	uint64_t swallowed_bytes;
 	size_t outcome_next, outcome_count;
 	bool outcomes_are_refusals;

@@ -22,18 +22,22 @@ struct verb_rule {
 static enum step
 greet(struct smtp_server *s, struct span args, bool extended, struct reply *reply)
 {
-	struct span name = span_trim(args), word, rest = args;
+	struct span name;
+
+	/* What stands behind the name is ignored: some clients say more than they should. */
+	if (!span_take_word(&args, &name) || name.len > 255 || span_has_control(name) ||
+	    !span_is_ascii(name)) {
+		reply_set(reply, 501, "5.5.4", "expected your host name");
+		smtp_server_put_reply(s, reply);
+		return STEP_CHALLENGE;
+	}
+
 	const struct smtp_hello hello = {
 		.name = name,
 		.extended = extended,
 		.is_domain = address_domain_is_valid(name, false),
 	};
 
-	if (!span_take_word(&rest, &word) || span_has_control(name) || name.len > 255) {
-		reply_set(reply, 501, "5.5.4", "expected your host name");
-		smtp_server_put_reply(s, reply);
-		return STEP_CHALLENGE;
-	}
 	smtp_server_end_transaction(s, SMTP_RESET_BY_CLIENT);
 	s->phase = PHASE_GREETED;
 	s->extended = extended;
@@ -221,7 +225,7 @@ handle_starttls(struct smtp_server *s, struct span args, struct reply *reply)
 }
 
 static const struct verb_rule verb_rules[] = {
-	{ "MAIL", handle_mail, PHASE_READY, VERB_IS_USEFUL, QUESTION_MAIL,
+	{ "MAIL", handle_mail, PHASE_READY, 0, QUESTION_MAIL,
 	    "there is a transaction already, or no greeting yet" },
 	{ "RCPT", handle_rcpt, PHASE_MAIL | PHASE_RCPT, VERB_IS_USEFUL, QUESTION_RCPT,
 	    "there is no sender" },
