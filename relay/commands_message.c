@@ -149,7 +149,7 @@ struct cat {
 	struct control_request *request;
 	struct queue_body_reader *reader;
 	enum cat_part part;
-	struct buf pending;             /* a piece of the body, not yet given */
+	struct span rest;               /* of a piece, lent until queue_body_next() */
 	unsigned line_state;            /* how much of CRLF CRLF was seen, 0 to 4 */
 	bool has_piece;
 };
@@ -160,7 +160,6 @@ cat_release(void *state)
 	struct cat *cat = state;
 
 	queue_body_close(&cat->reader);
-	buf_fini(&cat->pending);
 	mem_free(&cat);
 }
 
@@ -194,7 +193,7 @@ cat_piece(void *ctx, struct span piece)
 
 		piece = cat->part == CAT_HEADER ? header : span_skip(piece, header.len);
 	}
-	(void)buf_append(&cat->pending, piece);         /* no ceiling below a piece's size */
+	cat->rest = piece;
 	control_go_on(cat->request);
 }
 
@@ -215,8 +214,8 @@ cat_more(void *state, struct control_request *request)
 {
 	struct cat *cat = state;
 
-	while (!buf_is_empty(&cat->pending) && !control_is_full(request)) {
-		struct span part = span_first(buf_span(&cat->pending), CAT_PIECE_BYTES);
+	while (cat->rest.len > 0 && !control_is_full(request)) {
+		struct span part = span_first(cat->rest, CAT_PIECE_BYTES);
 		struct json *item = json_new_object();
 		struct buf text;
 
@@ -225,9 +224,9 @@ cat_more(void *state, struct control_request *request)
 		json_put_text(item, "data", buf_span(&text));
 		buf_fini(&text);
 		control_item(request, item);
-		buf_consume(&cat->pending, part.len);
+		cat->rest = span_skip(cat->rest, part.len);
 	}
-	if (!buf_is_empty(&cat->pending))
+	if (cat->rest.len > 0)
 		return CONTROL_AGAIN;
 	if (cat->has_piece && cat->part == CAT_HEADER && cat->line_state == 4) {
 		queue_body_close(&cat->reader);
@@ -263,7 +262,6 @@ commands_cat(void *ctx, struct control_request *request)
 	cat->part = span_equal_cstr(part, "header") ? CAT_HEADER
 	    : span_equal_cstr(part, "body") ? CAT_BODY : CAT_WHOLE;
 	cat->request = request;
-	buf_init(&cat->pending, SIZE_MAX / 2);
 	control_hold(request, &hold_ops, cat);
 	cat->reader = queue_body_open(queue_hub_port(relay_queue(relay)), id, &events, cat);
 }

@@ -119,6 +119,9 @@ take(struct walk *walk, queue_id id, const struct envelope *envelope)
 
 	if (!queue_find(relay_queue(walk->relay), id, &item))
 		return;
+	/* What is held already, or is not, is not among those that this changes. */
+	if ((walk->verb == WALK_RELEASE && !item.held) || (walk->verb == WALK_HOLD && item.held))
+		return;
 	walk->matched++;
 	walk->bytes += item.body_bytes;
 	if (walk->verb == WALK_LIST || (walk->dry_run && walk->matched <= DRY_RUN_SHOWN))

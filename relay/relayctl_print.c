@@ -51,9 +51,9 @@ print_duration(int64_t ms, char text_out[UNITS_TEXT_BYTES])
 	char text[UNITS_TEXT_BYTES];
 	size_t end = 0;
 
-	/* Whole seconds say enough. */
-	if (ms > 1000)
-		ms -= ms % 1000;
+	/* Whole seconds say enough; what is left of one counts as one. */
+	if (ms % 1000 > 0)
+		ms += 1000 - ms % 1000;
 	units_print_duration_short(ms > 0 ? (uint64_t)ms : 0, text);
 	for (size_t i = 0; text[i]; i++)
 		if (text[i] != ' ')
