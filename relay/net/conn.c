@@ -146,6 +146,7 @@ start_tls(struct conn *conn, struct tls_context *context, const struct tls_peer 
 		return;
 	conn->tls = tls_stream_new(context, conn->fd, peer, &conn->late_err);
 	conn->tls_state = TLS_STATE_DUE;
+	conn->clear_bytes = conn->output.bytes;
 	loop_at_turn_end(conn->loop, &conn->task);
 	conn_update_interest(conn);
 }

@@ -10,6 +10,20 @@
 
 enum { IOV_MAX_HERE = 32 };
 
+/* Of what is behind STARTTLS no octet may leave in clear. */
+static size_t
+keep_first(struct iovec *iov, size_t iov_count, size_t octets)
+{
+	for (size_t i = 0; i < iov_count; i++) {
+		if (octets <= iov[i].iov_len) {
+			iov[i].iov_len = octets;
+			return i + 1;
+		}
+		octets -= iov[i].iov_len;
+	}
+	return iov_count;
+}
+
 static ssize_t
 write_clear(struct conn *conn)
 {
@@ -17,6 +31,8 @@ write_clear(struct conn *conn)
 	struct msghdr message = { .msg_iov = iov };
 
 	message.msg_iovlen = (size_t)conn_output_front(&conn->output, iov, IOV_MAX_HERE);
+	if (conn->tls_state == TLS_STATE_DUE)
+		message.msg_iovlen = keep_first(iov, message.msg_iovlen, conn->clear_bytes);
 
 	ssize_t written = sendmsg(conn->fd, &message, MSG_NOSIGNAL);
 
@@ -59,10 +75,6 @@ write_tls(struct conn *conn)
 static void
 output_is_empty(struct conn *conn)
 {
-	if (conn->tls_state == TLS_STATE_DUE) {
-		conn_begin_tls(conn);
-		return;
-	}
 	if (!conn->end_output_wanted || conn->output_ended)
 		return;
 	conn->output_ended = true;
@@ -88,13 +100,47 @@ watch_progress(struct conn *conn, bool progressed)
 		loop_timer_start(conn->loop, &conn->progress, conn->settings.output_timeout_ms);
 }
 
+/* Output may leave now, in clear or under TLS. */
+static bool
+may_write(const struct conn *conn)
+{
+	switch (conn->tls_state) {
+	case TLS_STATE_CLEAR:
+	case TLS_STATE_ON:
+		return true;
+	case TLS_STATE_DUE:
+		return conn->clear_bytes > 0;
+	case TLS_STATE_HANDSHAKE:
+	case TLS_STATE_OVER:
+		return false;
+	}
+	must_not_reach();
+}
+
+/* The handshake begins, or, if the connection is to close, it never will. */
+static void
+step_towards_tls(struct conn *conn)
+{
+	if (conn->ended)
+		return;
+	if (conn->closing && (conn->tls_state == TLS_STATE_HANDSHAKE ||
+	    (conn->tls_state == TLS_STATE_DUE && conn->clear_bytes == 0))) {
+		conn->tls_state = TLS_STATE_OVER;
+		conn->read_blocked_on_write = false;
+		conn_output_clear(&conn->output);
+		loop_timer_stop(conn->loop, &conn->progress);
+	} else if (conn->tls_state == TLS_STATE_DUE && conn->clear_bytes == 0) {
+		conn_begin_tls(conn);
+	}
+}
+
 void
 conn_flush(struct conn *conn)
 {
 	bool progressed = false;
 
 	conn->write_blocked = false;
-	while (!conn->ended && conn->output.first && conn->tls_state != TLS_STATE_HANDSHAKE) {
+	while (!conn->ended && conn->output.first && may_write(conn)) {
 		bool tls = conn->tls_state == TLS_STATE_ON;
 		ssize_t written = tls ? write_tls(conn) : write_clear(conn);
 
@@ -105,8 +151,11 @@ conn_flush(struct conn *conn)
 			break;
 		}
 		progressed = true;
+		if (conn->tls_state == TLS_STATE_DUE)
+			conn->clear_bytes -= (size_t)written;
 		conn_output_consume(&conn->output, (size_t)written);
 	}
+	step_towards_tls(conn);
 	watch_progress(conn, progressed);
 	if (!conn->output.first && !conn->ended)
 		output_is_empty(conn);
@@ -129,7 +178,7 @@ conn_write(struct conn *conn, struct span bytes)
 {
 	if (conn->ended || conn->end_output_wanted || bytes.len == 0)
 		return;
-	must(conn->started && conn->tls_state != TLS_STATE_DUE);
+	must(conn->started);
 	conn_output_copy(&conn->output, bytes);
 	output_grew(conn);
 }

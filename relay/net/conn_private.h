@@ -23,6 +23,7 @@ enum tls_state {
 	TLS_STATE_DUE,                  /* when the output so far has left */
 	TLS_STATE_HANDSHAKE,
 	TLS_STATE_ON,
+	TLS_STATE_OVER,                 /* given up before it began: nothing can be said any more */
 };
 
 struct conn {
@@ -41,6 +42,7 @@ struct conn {
 	struct endpoint peer, local;
 	struct buf input;
 	struct conn_output output;
+	size_t clear_bytes;                     /* TLS_STATE_DUE: output that leaves in clear */
 	uint64_t linger_ms;
 	ev_io io;
 	struct loop_timer deadline, progress;   /* the owner's; output, handshake or linger */
