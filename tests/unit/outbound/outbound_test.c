@@ -1,0 +1,666 @@
+/*
+ * The whole way out on one loop: a real queue in a directory of its own, the pool,
+ * calls over loopback, and peers by script that fail at every stage.  Each case says
+ * what must have become of the recipient; nothing may be lost, and nothing told that
+ * is not so.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "queue/queue.h"
+#include "relay/base/buf.h"
+#include "relay/base/clock.h"
+#include "relay/base/log.h"
+#include "relay/base/mem.h"
+#include "relay/net/listener.h"
+#include "relay/outbound/outbound.h"
+
+enum { PEER_CONNS_MAX = 64, TURN_MS = 20 };
+
+enum stage {
+	AT_GREETING,
+	AT_HELLO,
+	AT_MAIL,
+	AT_RCPT,
+	AT_DATA,
+	AT_END,
+	AT_NOWHERE,
+};
+
+#define CUT "cut"               /* close the connection instead of a reply */
+
+struct peer {
+	struct loop *loop;
+	struct listener *listener;
+	uint16_t port;
+	bool lmtp;
+	enum stage at;
+	const char *reply;      /* at that stage: CUT, or "550 5.1.1 no" */
+	size_t times;           /* how often, then it goes well */
+	size_t connections, open, open_max, messages, rcpts;
+	size_t rcpts_max;       /* in one transaction: more get 452 4.5.3; 0: any */
+	struct buf last_body;
+};
+
+struct peer_conn {
+	struct peer *peer;
+	struct conn *conn;
+	bool in_mail;
+	bool in_data;
+	size_t rcpts;
+	struct buf body;
+};
+
+static void
+peer_drop(struct peer_conn *it)
+{
+	it->peer->open--;
+	conn_free(&it->conn);
+	buf_fini(&it->body);
+	mem_free(&it);
+}
+
+/* False: the connection is gone. */
+static bool
+peer_say(struct peer_conn *it, enum stage stage, const char *good)
+{
+	struct peer *peer = it->peer;
+	const char *reply = good;
+
+	if (peer->at == stage && peer->times > 0) {
+		peer->times--;
+		reply = peer->reply;
+	}
+	if (strcmp(reply, CUT) == 0) {
+		peer_drop(it);
+		return false;
+	}
+	conn_write(it->conn, span_from_cstr(reply));
+	conn_write(it->conn, SPAN("\r\n"));
+	return true;
+}
+
+static bool
+peer_end_of_body(struct peer_conn *it)
+{
+	struct peer *peer = it->peer;
+	size_t replies = peer->lmtp ? it->rcpts : 1;
+	bool took = !(peer->at == AT_END && peer->times > 0) || peer->reply[0] == '2';
+
+	it->in_data = false;
+	peer->messages += took;
+	buf_clear(&peer->last_body);
+	(void)buf_append(&peer->last_body, buf_span(&it->body));
+	buf_clear(&it->body);
+	it->rcpts = 0;
+	for (size_t i = 0; i < replies; i++)
+		if (!peer_say(it, AT_END, "250 2.0.0 taken"))
+			return false;
+	return true;
+}
+
+static bool
+peer_command(struct peer_conn *it, struct span line)
+{
+	struct peer *peer = it->peer;
+
+	if (span_starts_with(line, SPAN("EHLO ")) || span_starts_with(line, SPAN("LHLO ")))
+		return peer_say(it, AT_HELLO, "250-peer.example\r\n250-PIPELINING\r\n"
+		    "250 ENHANCEDSTATUSCODES");
+	if (span_starts_with(line, SPAN("MAIL "))) {
+		it->in_mail = !(peer->at == AT_MAIL && peer->times > 0);
+		it->rcpts = 0;
+		return peer_say(it, AT_MAIL, "250 2.1.0 sender");
+	}
+	if (span_starts_with(line, SPAN("RCPT "))) {
+		if (!it->in_mail) {
+			conn_write(it->conn, SPAN("503 5.5.1 MAIL first\r\n"));
+			return true;
+		}
+		if (peer->rcpts_max && it->rcpts == peer->rcpts_max) {
+			conn_write(it->conn, SPAN("452 4.5.3 too many\r\n"));
+			return true;
+		}
+		bool fails = peer->at == AT_RCPT && peer->times > 0;
+
+		it->rcpts += !fails;
+		peer->rcpts += !fails;
+		return peer_say(it, AT_RCPT, "250 2.1.5 recipient");
+	}
+	if (span_starts_with(line, SPAN("DATA"))) {
+		bool fails = peer->at == AT_DATA && peer->times > 0;
+
+		if (it->rcpts == 0) {
+			conn_write(it->conn, SPAN("554 5.5.1 no recipients\r\n"));
+			return true;
+		}
+		it->in_data = !fails;
+		return peer_say(it, AT_DATA, "354 go on");
+	}
+	if (span_starts_with(line, SPAN("RSET"))) {
+		it->rcpts = 0;
+		conn_write(it->conn, SPAN("250 2.0.0 reset\r\n"));
+		return true;
+	}
+	if (span_starts_with(line, SPAN("QUIT"))) {
+		conn_write(it->conn, SPAN("221 2.0.0 bye\r\n"));
+		conn_close_after_output(it->conn, 100);
+		return true;
+	}
+	conn_write(it->conn, SPAN("500 5.5.2 what\r\n"));
+	return true;
+}
+
+static size_t
+peer_input(void *ctx, struct span input)
+{
+	struct peer_conn *it = ctx;
+	size_t consumed = 0, at;
+
+	while (span_find(span_skip(input, consumed), SPAN("\r\n"), &at)) {
+		struct span line = span_slice(input, consumed, at);
+
+		consumed += at + 2;
+		if (!it->in_data) {
+			if (!peer_command(it, line))
+				return consumed;
+		} else if (span_equal_cstr(line, ".")) {
+			if (!peer_end_of_body(it))
+				return consumed;
+		} else {
+			(void)buf_append(&it->body, line);
+			(void)buf_append(&it->body, SPAN("\r\n"));
+		}
+	}
+	return consumed;
+}
+
+static void
+peer_closed(void *ctx, enum conn_end end, const struct err *err)
+{
+	(void)end;
+	(void)err;
+	peer_drop(ctx);
+}
+
+static const struct conn_ops peer_conn_ops = {
+	.input = peer_input,
+	.closed = peer_closed,
+};
+
+static void
+peer_accepted(void *ctx, struct conn *conn)
+{
+	struct peer *peer = ctx;
+	struct peer_conn *it = mem_alloc(sizeof(*it));
+
+	it->peer = peer;
+	it->conn = conn;
+	buf_init(&it->body, 16 << 20);
+	peer->connections++;
+	if (++peer->open > peer->open_max)
+		peer->open_max = peer->open;
+	conn_start(conn, peer->loop, &(struct conn_settings){ .input_bytes_max = 1 << 20 },
+	    &peer_conn_ops, it);
+	(void)peer_say(it, AT_GREETING, "220 peer.example");
+}
+
+static const struct listener_ops peer_listener_ops = { .accepted = peer_accepted };
+
+static void
+peer_open(struct peer *peer, struct loop *loop, uint16_t port)
+{
+	struct endpoint address;
+	struct err err;
+
+	*peer = (struct peer){ .loop = loop, .at = AT_NOWHERE };
+	buf_init(&peer->last_body, 16 << 20);
+	assert_int_equal(endpoint_parse(SPAN("127.0.0.1:0"), 1, &address, &err), 0);
+	address.port = port;
+	peer->listener = listener_open(loop, &(struct listener_settings){
+		.addresses = &address,
+		.address_count = 1,
+	}, &peer_listener_ops, peer, &err);
+	if (!peer->listener)
+		fail_msg("%s", err.text);
+	peer->port = listener_address(peer->listener, 0).port;
+}
+
+static void
+peer_close(struct peer *peer)
+{
+	listener_abort(&peer->listener);
+	buf_fini(&peer->last_body);
+}
+
+/* ---- a relay without its inbound side ---- */
+
+struct rig {
+	char directory[64];
+	struct loop *loop;
+	struct disk *disk;
+	struct queue *queue;
+	struct queue_port *port;
+	struct resolver *resolver;
+	struct stats *stats;
+	struct random random;
+	struct outbound *outbound;
+	struct retry_policy policy;
+	size_t committed, offered;
+	bool stopped;
+	queue_id last_id;
+};
+
+static void
+rig_offered(void *ctx, const struct queue_item *item, struct envelope **envelope)
+{
+	struct rig *rig = ctx;
+
+	rig->offered++;
+	outbound_offered(rig->outbound, item, envelope);
+}
+
+static void
+rig_revoked(void *ctx, queue_id id, void *user)
+{
+	struct rig *rig = ctx;
+
+	outbound_revoked(rig->outbound, id, user);
+}
+
+static void
+rig_changed(void *ctx, const struct queue_item *item)
+{
+	struct rig *rig = ctx;
+
+	outbound_changed(rig->outbound, item);
+}
+
+static void
+rig_pressure(void *ctx, enum queue_pressure pressure, const char *why)
+{
+	struct rig *rig = ctx;
+
+	(void)why;
+	if (rig->outbound)
+		outbound_pressure(rig->outbound, pressure);
+}
+
+static void
+rig_turn(struct rig *rig, unsigned turns)
+{
+	while (turns-- > 0)
+		loop_turn(rig->loop, TURN_MS);
+}
+
+static uint64_t
+waiting_count(struct rig *rig)
+{
+	struct queue_stats stats;
+
+	queue_stats(rig->queue, &stats);
+	return stats.message_count;
+}
+
+/* Turns until the queue holds so many messages, or five seconds. */
+static void
+rig_until(struct rig *rig, uint64_t count)
+{
+	uint64_t end_ms = clock_monotonic_ms(clock_system()) + 5000;
+
+	while (waiting_count(rig) != count && clock_monotonic_ms(clock_system()) < end_ms)
+		rig_turn(rig, 1);
+	assert_int_equal(waiting_count(rig), count);
+}
+
+static void
+rig_configure(struct rig *rig, const struct peer *peers, size_t peer_count, bool lmtp)
+{
+	static const char *const everything[] = { "*" };
+	struct route_host hosts[4] = { 0 };
+	struct route_settings route = {
+		.name = "onward",
+		.where = "test:1",
+		.recipients = everything,
+		.recipient_count = 1,
+		.via = lmtp ? ROUTE_VIA_LMTP : ROUTE_VIA_SMTP,
+		.own_node = true,
+		.hosts = hosts,
+		.host_count = peer_count,
+		.tls = { .level = TLS_LEVEL_NONE },
+		.retry = &rig->policy,
+	};
+	struct route_table *table;
+	struct err err;
+
+	for (size_t i = 0; i < peer_count; i++) {
+		char text[64];
+
+		snprintf(text, sizeof(text), "127.0.0.1:%u preference=%zu", peers[i].port,
+		    10 * i);
+		assert_int_equal(route_host_parse(span_from_cstr(text), 25, &hosts[i], &err), 0);
+	}
+	if (route_table_new(&route, 1, &table, &err) < 0)
+		fail_msg("%s", err.text);
+	if (outbound_configure(rig->outbound, &(struct outbound_config){
+		.routes = table,
+		.hostname = "relay.example",
+		.breaker = { .backoff_first_ms = 50 },
+		.probe_own_ms = 200,
+	    }, &err) < 0)
+		fail_msg("%s", err.text);
+	route_table_unref(&table);
+}
+
+static void
+rig_open(struct rig *rig)
+{
+	struct queue_settings settings;
+	struct queue_found found;
+	struct outbound_worker worker;
+	struct err err;
+
+	*rig = (struct rig){ .directory = "/tmp/outbound_test_XXXXXX" };
+	assert_non_null(mkdtemp(rig->directory));
+	retry_policy_init(&rig->policy);
+	rig->loop = loop_new(clock_system(), &err);
+	assert_non_null(rig->loop);
+	random_init_system(&rig->random);
+	rig->stats = stats_new();
+	rig->disk = disk_posix_open(rig->directory, &err);
+	if (!rig->disk)
+		fail_msg("%s", err.text);
+	queue_settings_init(&settings);
+	settings.disk = rig->disk;
+	settings.hub = rig->loop;
+	settings.random = &rig->random;
+	settings.hostname = SPAN("relay.example");
+	settings.allow_volatile = true;
+	settings.segment_bytes = 1 << 20;
+	settings.ctx = rig;
+	settings.events = (struct queue_events){ rig_offered, rig_revoked, rig_changed,
+	    rig_pressure };
+	rig->queue = queue_open(&settings, &found, &err);
+	if (!rig->queue)
+		fail_msg("%s", err.text);
+	rig->port = queue_port_open(rig->queue, rig->loop);
+	rig->resolver = resolver_new(rig->loop, &(struct resolver_settings){ 0 }, &err);
+	if (!rig->resolver)
+		fail_msg("%s", err.text);
+	worker = (struct outbound_worker){ rig->loop, rig->port };
+	rig->outbound = outbound_new(&(struct outbound_settings){
+		.hub = rig->loop,
+		.queue = rig->queue,
+		.resolver = rig->resolver,
+		.random = &rig->random,
+		.stats = rig->stats,
+		.workers = &worker,
+		.worker_count = 1,
+	});
+}
+
+static void
+rig_stopped(void *ctx)
+{
+	((struct rig *)ctx)->stopped = true;
+}
+
+static void
+rig_stop(struct rig *rig, uint64_t grace_ms)
+{
+	uint64_t end_ms = clock_monotonic_ms(clock_system()) + 5000;
+
+	outbound_stop(rig->outbound, grace_ms, rig_stopped, rig);
+	while (!rig->stopped && clock_monotonic_ms(clock_system()) < end_ms)
+		rig_turn(rig, 1);
+	assert_true(rig->stopped);
+}
+
+static void
+remove_directory(const char *directory)
+{
+	char *const arguments[] = { "rm", "-rf", (char *)(uintptr_t)directory, NULL };
+	pid_t child = fork();
+
+	if (child == 0) {
+		execv("/bin/rm", arguments);
+		_exit(1);
+	}
+}
+
+static void
+rig_close(struct rig *rig)
+{
+	if (!rig->stopped)
+		rig_stop(rig, 200);
+	outbound_free(&rig->outbound);
+	queue_port_close(&rig->port);
+	queue_close(&rig->queue);
+	disk_posix_close(&rig->disk);
+	resolver_free(&rig->resolver);
+	stats_free(&rig->stats);
+	rig_turn(rig, 1);
+	loop_free(&rig->loop);
+	remove_directory(rig->directory);
+}
+
+static void
+committed(void *ctx, enum queue_result result)
+{
+	struct rig *rig = ctx;
+
+	assert_int_equal(result, QUEUE_DONE);
+	rig->committed++;
+}
+
+static const struct queue_draft_events no_events;
+
+static void
+rig_submit(struct rig *rig, const char *sender, size_t rcpt_count, size_t body_bytes)
+{
+	struct envelope *envelope = envelope_new();
+	struct queue_draft_terms terms = { .id = queue_new_id(rig->port) };
+	struct queue_draft *draft = queue_begin(rig->port, &terms, &no_events, rig);
+	size_t before = rig->committed, offered = rig->offered;
+	struct buf body;
+
+	rig->last_id = terms.id;
+	envelope->sender = envelope_keep(envelope, span_from_cstr(sender));
+	for (size_t i = 0; i < rcpt_count; i++) {
+		char address[64];
+
+		snprintf(address, sizeof(address), "user%zu@example.net", i);
+		(void)envelope_add_rcpt(envelope, span_from_cstr(address));
+	}
+	buf_init(&body, body_bytes + 1000);
+	(void)buf_append_cstr(&body, "Subject: a letter\r\nMessage-ID: <1@x>\r\n\r\n");
+	while (buf_len(&body) < body_bytes)
+		(void)buf_append_cstr(&body, "All work and no play.\r\n.dots lead\r\n");
+	envelope->body_bytes = buf_len(&body);
+	envelope->arrival_ms = loop_wall_ms(rig->loop);
+	while (buf_len(&body) > 0) {
+		size_t took = queue_append(draft, buf_span(&body));
+
+		assert_true(took != SIZE_MAX);
+		buf_consume(&body, took);
+		if (took == 0)
+			rig_turn(rig, 1);
+	}
+	buf_fini(&body);
+	(void)queue_commit(&draft, &envelope, NULL, committed, rig);
+	for (int i = 0; i < 200 && (rig->committed == before || rig->offered == offered); i++)
+		rig_turn(rig, 1);
+	assert_int_equal(rig->committed, before + 1);
+	assert_true(rig->offered > offered);
+}
+
+/* ---- what is to be seen of a message that waits ---- */
+
+struct seen {
+	size_t units, rcpts;
+	enum queue_reason reason;
+	uint32_t attempts;
+	size_t history;
+};
+
+static void
+see_unit(void *ctx, const struct outbound_unit *unit)
+{
+	struct seen *seen = ctx;
+
+	seen->units++;
+	seen->rcpts += unit->rcpt_count;
+	seen->reason = unit->reason;
+	seen->attempts = unit->attempt_count;
+	seen->history = unit->attempt_count_kept;
+	assert_true(span_equal_cstr(unit->route, "onward"));
+	assert_true(unit->expires_wall_ms > 0);
+}
+
+static const struct {
+	const char *name;
+	bool lmtp;
+	enum stage at;
+	const char *reply;
+	size_t times;
+	/* expected */
+	size_t messages;                /* the peer has taken */
+	bool stays;                     /* in the queue, deferred */
+	enum queue_reason reason;
+	bool notice;                    /* the sender is told: a second message goes out */
+} stage_cases[] = {
+	{ "all is well", false, AT_NOWHERE, "", 0, 1, false, 0, false },
+	{ "all is well by LMTP", true, AT_NOWHERE, "", 0, 1, false, 0, false },
+	/* The host's affairs: tried again by its breaker, with no time of the message's own. */
+	{ "cut at the greeting", false, AT_GREETING, CUT, 1, 1, false, 0, false },
+	{ "554 greeting", false, AT_GREETING, "554 5.7.1 go away", 2, 1, false, 0, false },
+	{ "421 greeting", false, AT_GREETING, "421 4.3.2 later", 2, 1, false, 0, false },
+	{ "nonsense greeting", false, AT_GREETING, "hello there", 2, 1, false, 0, false },
+	{ "cut at EHLO", false, AT_HELLO, CUT, 2, 1, false, 0, false },
+	{ "four failures: the breaker", false, AT_GREETING, CUT, 4, 1, false, 0, false },
+	{ "4.3.1 at MAIL is the host's", false, AT_MAIL, "452 4.3.1 full", 1, 1, false, 0, false },
+	{ "421 at MAIL", false, AT_MAIL, "421 4.3.2 closing", 1, 1, false, 0, false },
+	{ "cut at MAIL", false, AT_MAIL, CUT, 1, 1, false, 0, false },
+	{ "cut at RCPT", false, AT_RCPT, CUT, 1, 1, false, 0, false },
+	{ "cut at DATA", false, AT_DATA, CUT, 1, 1, false, 0, false },
+	/* The recipient's: each has its own time. */
+	{ "4yz at RCPT", false, AT_RCPT, "450 4.2.1 later", 1, 0, true, REASON_WAITING_RETRY,
+	    false },
+	{ "greylisting", false, AT_RCPT, "451 4.7.1 greylisted", 1, 0, true, REASON_WAITING_RETRY,
+	    false },
+	{ "4yz at MAIL", false, AT_MAIL, "451 4.2.0 later", 1, 0, true, REASON_WAITING_RETRY, false },
+	{ "4yz at DATA", false, AT_DATA, "451 4.2.0 later", 1, 0, true, REASON_WAITING_RETRY,
+	    false },
+	{ "4yz at the end", false, AT_END, "451 4.2.0 later", 1, 0, true, REASON_WAITING_RETRY,
+	    false },
+	{ "4yz at the end by LMTP", true, AT_END, "451 4.2.0 later", 1, 0, true,
+	    REASON_WAITING_RETRY, false },
+	/* Lost after the final dot: it may be there. */
+	{ "cut after the dot", false, AT_END, CUT, 1, 0, true, REASON_UNCERTAIN, false },
+	{ "cut after the dot by LMTP", true, AT_END, CUT, 1, 0, true, REASON_UNCERTAIN, false },
+	/* Refused for good: the sender is told, which is one more message. */
+	{ "5yz at MAIL", false, AT_MAIL, "550 5.1.8 no", 1, 1, false, 0, true },
+	{ "5yz at RCPT", false, AT_RCPT, "550 5.1.1 no such user", 1, 1, false, 0, true },
+	{ "5yz at DATA", false, AT_DATA, "554 5.6.0 no", 1, 1, false, 0, true },
+	{ "5yz at the end", false, AT_END, "552 5.3.4 too big", 1, 1, false, 0, true },
+	{ "5yz at the end by LMTP", true, AT_END, "550 5.2.1 no", 1, 1, false, 0, true },
+};
+
+static void
+run_stage_case(size_t i, size_t body_bytes)
+{
+	struct rig rig;
+	struct peer peer;
+	struct seen seen = { 0 };
+
+	print_message("stage: %s\n", stage_cases[i].name);
+	rig_open(&rig);
+	peer_open(&peer, rig.loop, 0);
+	peer.lmtp = stage_cases[i].lmtp;
+	peer.at = stage_cases[i].at;
+	peer.reply = stage_cases[i].reply;
+	peer.times = stage_cases[i].times;
+	rig_configure(&rig, &peer, 1, peer.lmtp);
+	queue_start(rig.queue);
+	rig_submit(&rig, "ann@example.org", 1, body_bytes);
+	if (stage_cases[i].stays) {
+		for (int turn = 0; turn < 200 && seen.attempts == 0; turn++) {
+			rig_turn(&rig, 1);
+			seen = (struct seen){ 0 };
+			assert_true(outbound_explain(rig.outbound, rig.last_id, see_unit, &seen));
+		}
+		assert_int_equal(seen.units, 1);
+		assert_int_equal(seen.rcpts, 1);
+		assert_int_equal(seen.reason, stage_cases[i].reason);
+		assert_int_equal(seen.history, 1);
+		assert_int_equal(peer.times, 0);
+		/* It is tried again when an operator says so, and goes. */
+		assert_true(outbound_retry(rig.outbound, rig.last_id));
+	}
+	rig_until(&rig, 0);
+	assert_int_equal(peer.messages,
+	    stage_cases[i].stays ? 1 : stage_cases[i].messages);
+	if (stage_cases[i].notice) {
+		size_t at;
+
+		assert_true(span_find(buf_span(&peer.last_body), SPAN("delivery-status"), &at));
+		assert_true(span_find(buf_span(&peer.last_body), SPAN("user0@example.net"), &at));
+		assert_true(span_find(buf_span(&peer.last_body),
+		    span_from_cstr(strchr(stage_cases[i].reply, ' ') + 7), &at));
+	}
+	rig_stop(&rig, 200);
+	rig_turn(&rig, 5);
+	peer_close(&peer);
+	rig_close(&rig);
+}
+
+static void
+test_stages(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof(stage_cases) / sizeof(*stage_cases); i++)
+		run_stage_case(i, 1000);
+}
+
+/* With OUTBOUND_TEST_LOG set the log's lines appear on standard error. */
+static struct log *
+start_log(void)
+{
+	struct log *log;
+
+	if (!getenv("OUTBOUND_TEST_LOG"))
+		return NULL;
+	log = log_new(&(struct log_settings){
+		.clock = clock_system(),
+		.fd = STDERR_FILENO,
+		.level = LOG_LEVEL_DEBUG,
+		.synchronous = true,
+	});
+	(void)log_attach(log, NULL);
+	return log;
+}
+
+int
+main(void)
+{
+	struct log *log = start_log();
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_stages),
+	};
+
+	int failed = cmocka_run_group_tests(tests, NULL, NULL);
+
+	if (log) {
+		log_use(NULL);
+		log_free(&log);
+	}
+	return failed;
+}
