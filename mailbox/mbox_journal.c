@@ -239,7 +239,9 @@ write_batch(struct mbox_journal *journal, struct intent *const *intents, size_t 
 	if (journal_segment_write(journal, &journal->batch, err) < 0)
 		return -1;
 	journal->end_count -= ends;
-	memmove(journal->ends, journal->ends + ends, journal->end_count * sizeof(*journal->ends));
+	if (journal->end_count > 0)
+		memmove(journal->ends, journal->ends + ends,
+			journal->end_count * sizeof(*journal->ends));
 	return 0;
 }
 
