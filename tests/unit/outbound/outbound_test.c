@@ -427,7 +427,8 @@ rig_stop(struct rig *rig, uint64_t grace_ms)
 static void
 remove_directory(const char *directory)
 {
-	char *const arguments[] = { "rm", "-rf", (char *)(uintptr_t)directory, NULL };
+	char program[] = "rm", flags[] = "-rf";
+	char *const arguments[] = { program, flags, (char *)(uintptr_t)directory, NULL };
 	pid_t child = fork();
 
 	if (child == 0) {
