@@ -159,6 +159,12 @@ delivery_set_sender(struct delivery *delivery, struct span sender, struct span o
 	delivery->smtputf8 = smtputf8;
 }
 
+struct span
+delivery_sender(const struct delivery *delivery)
+{
+	return delivery->sender;
+}
+
 bool
 delivery_add_rcpt(struct delivery *delivery, const struct address *address)
 {

@@ -77,6 +77,8 @@ void delivery_orphan(struct delivery *delivery);
 void delivery_set_sender(struct delivery *delivery, struct span sender, struct span origin,
 			 bool smtputf8);
 
+struct span delivery_sender(const struct delivery *delivery);
+
 /* Add a recipient as given (canonical text).  False when it has no box. */
 bool delivery_add_rcpt(struct delivery *delivery, const struct address *address);
 size_t delivery_rcpt_count(const struct delivery *delivery);

@@ -100,11 +100,12 @@ cut(struct crew_session *crew)
 /* ------------------------------------------------------------------------- refusals */
 
 static void
-log_refused(const struct session *session, struct span stage, struct span rcpt,
-	    const struct reply *reply)
+log_refused(const struct session *session, struct span stage, struct span sender,
+	    struct span rcpt, const struct reply *reply)
 {
 	const struct mail_log_refused refused = {
 		.stage = stage,
+		.sender = sender,
 		.rcpt = rcpt,
 		.client_address = span_from_cstr(session->address),
 		.client_hello = hello_of(session),
@@ -201,7 +202,10 @@ on_mail(void *ctx, const struct smtp_mail *mail, struct reply *reply)
 
 	let_go_of_delivery(session);
 	if (!may_deliver(session, reply)) {
-		log_refused(session, SPAN("mail"), span_make("", 0), reply);
+		arena_init(&arena, 0);
+		log_refused(session, SPAN("mail"), address_text(&mail->from, &arena),
+			    span_make("", 0), reply);
+		arena_fini(&arena);
 		return STEP_REPLY;
 	}
 	if (tls != NULL) {
@@ -231,7 +235,8 @@ on_rcpt(void *ctx, const struct smtp_rcpt *rcpt, struct reply *reply)
 	}
 	reply_set(reply, 550, "5.1.1", "no such mailbox here");
 	arena_init(&arena, 0);
-	log_refused(session, SPAN("rcpt"), address_text(&rcpt->to, &arena), reply);
+	log_refused(session, SPAN("rcpt"), delivery_sender(session->delivery),
+		    address_text(&rcpt->to, &arena), reply);
 	arena_fini(&arena);
 	return STEP_REPLY;
 }
