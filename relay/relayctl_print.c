@@ -52,9 +52,11 @@ print_duration(int64_t ms, char text_out[UNITS_TEXT_BYTES])
 	size_t end = 0;
 
 	/* Whole seconds say enough; what is left of one counts as one. */
-	if (ms % 1000 > 0)
-		ms += 1000 - ms % 1000;
-	units_print_duration_short(ms > 0 ? (uint64_t)ms : 0, text);
+	if (ms <= 0) {
+		(void)snprintf(text_out, UNITS_TEXT_BYTES, "0s");
+		return;
+	}
+	units_print_duration_short(((uint64_t)ms + 999) / 1000 * 1000, text);
 	for (size_t i = 0; text[i]; i++)
 		if (text[i] != ' ')
 			text_out[end++] = text[i];
