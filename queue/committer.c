@@ -132,7 +132,8 @@ void
 commit_step(struct committer *committer)
 {
 	while (!STAILQ_EMPTY(&committer->pending) && commit_round(committer))
-		;
+		commit_announce_sealed(committer);
+	commit_announce_sealed(committer);
 	/* After a first failure a fresh segment is proven at once; after a second by the timer. */
 	if (committer->look_due && committer->failure_count < 2 && !committer->recovering) {
 		committer->look_due = false;
@@ -187,8 +188,10 @@ committer_write_manifest(struct committer *committer, struct err *err)
 		    commit_open(committer, false, err) < 0)
 			continue;
 		committer->manifest_due = true;
-		if (commit_batch(committer, &fit) == 0)
+		if (commit_batch(committer, &fit) == 0) {
+			commit_announce_sealed(committer);
 			return 0;
+		}
 		(void)err_set(err, ERR_SYSTEM, "%s: the log cannot be written",
 		    committer->settings.disk->place);
 	}
@@ -217,6 +220,7 @@ look_after_room(struct committer *committer)
 
 	if (committer->failure_count > 0) {
 		try_fresh_log(committer);
+		commit_announce_sealed(committer);
 		if (committer->failure_count > 0)
 			return;
 	}
@@ -226,6 +230,7 @@ look_after_room(struct committer *committer)
 	}
 	if (committer->is_open && committer->is_reserve)
 		commit_seal(committer, committer->open.end);
+	commit_announce_sealed(committer);
 	if (slots_make_reserve(&committer->slots, committer->settings.reserve_bytes, terms.wall_ms,
 	    &err) < 0) {
 		set_pressure(committer, PRESSURE_REFUSE, err.text);
@@ -281,6 +286,7 @@ committer_fini(struct committer *committer)
 	gather_fini(&committer->gather);
 	buf_fini(&committer->manifest);
 	mem_free(&committer->live);
+	mem_free(&committer->sealed);
 }
 
 void

@@ -112,6 +112,8 @@ struct committer {
 
 	struct manifest_entry *live;    /* sealed segments that are alive */
 	uint32_t live_count, live_capacity;
+	struct commit_segment *sealed;  /* not announced yet: a job has only a part in them */
+	uint32_t sealed_count, sealed_capacity;
 	bool is_open;
 	bool is_reserve;                /* the open segment took what only outcomes may use */
 	bool manifest_due;              /* the next batch begins with the manifest */

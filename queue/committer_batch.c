@@ -123,6 +123,17 @@ commit_open(struct committer *committer, bool for_mail, struct err *err)
 	return 0;
 }
 
+static void
+keep_sealed(struct committer *committer, const struct commit_segment *segment)
+{
+	if (committer->sealed_count == committer->sealed_capacity) {
+		committer->sealed_capacity = 2 * committer->sealed_capacity + 4;
+		committer->sealed = mem_resize_array(committer->sealed,
+		    committer->sealed_capacity, sizeof(committer->sealed[0]));
+	}
+	committer->sealed[committer->sealed_count++] = *segment;
+}
+
 /* What is behind open.end is not durable, and from the next manifest on it never was. */
 void
 commit_seal(struct committer *committer, uint64_t written_end)
@@ -145,7 +156,23 @@ commit_seal(struct committer *committer, uint64_t written_end)
 	if (mutant(MUTANT_MANIFEST_KEEPS_FAILED))
 		committer->open.end = written_end;
 	committer_add_live(committer, &committer->open);
-	committer->settings.events.sealed(committer->settings.ctx, &segment);
+	keep_sealed(committer, &segment);
+}
+
+/*
+ * Who hears of a sealed segment may find that nothing in it is needed; so the job
+ * that began in it must be reported before.
+ */
+void
+commit_announce_sealed(struct committer *committer)
+{
+	const struct commit_job *job = STAILQ_FIRST(&committer->pending);
+
+	if (job && job->record_next > 0)
+		return;
+	for (uint32_t i = 0; i < committer->sealed_count; i++)
+		committer->settings.events.sealed(committer->settings.ctx, &committer->sealed[i]);
+	committer->sealed_count = 0;
 }
 
 bool

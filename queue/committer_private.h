@@ -17,6 +17,9 @@ struct slots_terms commit_terms(const struct committer *committer, bool for_mail
 int commit_open(struct committer *committer, bool for_mail, struct err *err);
 void commit_seal(struct committer *committer, uint64_t written_end);
 
+/* Announces what was sealed, unless a job is only written in part. */
+void commit_announce_sealed(struct committer *committer);
+
 /* The open segment has no batch yet. */
 bool commit_is_fresh(const struct committer *committer);
 

@@ -19,7 +19,8 @@ disk_open(struct disk *disk, const char *name, enum disk_open how, int *file_out
 {
 	int error = disk->ops->open(disk, name, how, file_out);
 
-	return error ? fail(disk, error, how == DISK_OPEN_CREATE ? "create" : "open", name, err) : 0;
+	return error ? fail(disk, error, how == DISK_OPEN_CREATE ? "create" : "open", name, err)
+	    : 0;
 }
 
 void
@@ -114,7 +115,8 @@ disk_write(struct disk *disk, int file, struct iovec *vectors, int vector_count,
 	while (left > 0) {
 		int count = vector_count < VECTORS_A_CALL_MAX ? vector_count : VECTORS_A_CALL_MAX;
 		size_t written = 0;
-		int error = disk->ops->write(disk, file, vectors, count, offset, call_how, &written);
+		int error = disk->ops->write(disk, file, vectors, count, offset, call_how,
+		    &written);
 
 		if (error == EINTR)
 			continue;

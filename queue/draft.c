@@ -427,7 +427,10 @@ draft_commit(struct queue_draft *face, struct envelope *envelope,
 	return token;
 }
 
-/* ---- the commit record ------------------------------------------------------------------------ */
+/*
+ * ---- the commit record
+ * ------------------------------------------------------------------------
+ */
 
 struct message_commit *
 message_commit_new(struct draft *draft, struct envelope *envelope, struct span reply)

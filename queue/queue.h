@@ -69,7 +69,8 @@ struct queue_body_reader;
 enum queue_pressure {
 	PRESSURE_NONE,
 	PRESSURE_REFUSE,        /* no room, or a fresh segment not proven yet: 452 4.3.1 at MAIL */
-	PRESSURE_NO_LOG,        /* nothing can be recorded: 421, no delivery; stay up for relayctl */
+	/* nothing can be recorded: 421, no delivery; stay up for relayctl */
+	PRESSURE_NO_LOG,
 };
 
 /* One recipient as the hub sees it: what scheduling needs, without the envelope. */
@@ -81,7 +82,8 @@ struct queue_rcpt {
 	enum queue_reason reason;
 	uint32_t attempt_count;
 	uint32_t class_attempt_count;   /* in a row with this class */
-	int64_t due_ms;                 /* the hub's monotonic time; 0 or past: now; may be negative */
+	/* the hub's monotonic time; 0 or past: now; may be negative */
+	int64_t due_ms;
 };
 
 /*
@@ -152,7 +154,8 @@ struct queue_settings {
 	uint64_t floor_bytes;           /* free space below which mail is refused; default 64 MiB */
 	uint64_t reserve_bytes;         /* kept for outcomes; default 8 MiB */
 	uint32_t pool_segments_max;     /* free slots kept for use again; default 8 */
-	uint32_t move_percent;          /* share of written bytes that moves survivors; default 20 */
+	/* share of written bytes that moves survivors; default 20 */
+	uint32_t move_percent;
 	uint64_t scrub_bytes_second;    /* 0: no scrub; default 4 MiB */
 };
 

@@ -288,7 +288,10 @@ replay_segment(struct recovery *recovery, struct candidate *candidate)
 	segments_at(&spool->segments, candidate->slot)->end = candidate->end;
 }
 
-/* ---- all of them ---------------------------------------------------------------------------------- */
+/*
+ * ---- all of them
+ * ----------------------------------------------------------------------------------
+ */
 
 static bool
 has_all_chunks(struct entry *entry)

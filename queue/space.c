@@ -121,7 +121,8 @@ marks_arrived(struct inbox_item *item)
 static bool
 needs_marks_of(const struct segment *other, const struct segment *dying)
 {
-	return other->state != SEGMENT_NONE && other != dying && other->mark_oldest != 0 && other->mark_oldest <= dying->mark.number;
+	return other->state != SEGMENT_NONE && other != dying && other->mark_oldest != 0 &&
+	    other->mark_oldest <= dying->mark.number;
 }
 
 static void

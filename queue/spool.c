@@ -355,7 +355,10 @@ spool_take_commit(struct message_commit *commit)
 		envelope_free(&envelope);
 }
 
-/* ---- damage ------------------------------------------------------------------------------------ */
+/*
+ * ---- damage
+ * ------------------------------------------------------------------------------------
+ */
 
 void
 spool_add_damage(struct spool *spool, const struct queue_damage *damage)

@@ -362,7 +362,8 @@ spool_close(struct queue *face)
 {
 	struct spool *spool = container_of(face, struct spool, face);
 
-	spool->settings.events = (struct queue_events){ no_offer, no_revoke, no_change, no_pressure };
+	spool->settings.events = (struct queue_events){ no_offer, no_revoke, no_change,
+	    no_pressure };
 	loop_task_cancel(spool->settings.hub, &spool->offer_task);
 	if (spool->hub_port->is_open)
 		port_close(&spool->hub_port->face);

@@ -275,9 +275,18 @@ memory_disk_fini(struct memory_disk *memory)
 }
 
 void
-memory_disk_restart(struct memory_disk *memory)
+memory_disk_copy(struct memory_disk *to, const struct memory_disk *from)
 {
-	memory->is_locked = false;
-	memory->error_count = 0;
-	memory->write_error = memory->sync_error = memory->read_error = 0;
+	memory_disk_init(to);
+	to->bytes_max = from->bytes_max;
+	to->kind = from->kind;
+	for (int i = 0; i < from->file_count; i++) {
+		if (!from->files[i].name[0])
+			continue;
+		struct memory_file *file = &to->files[to->file_count++];
+
+		*file = from->files[i];
+		file->data = mem_dup(from->files[i].data ? from->files[i].data : "",
+		    from->files[i].size);
+	}
 }

@@ -33,8 +33,8 @@ struct memory_disk {
 void memory_disk_init(struct memory_disk *memory);
 void memory_disk_fini(struct memory_disk *memory);
 
-/* As after a crash: nobody holds the lock. */
-void memory_disk_restart(struct memory_disk *memory);
+/* What another process would find if this one died now. */
+void memory_disk_copy(struct memory_disk *to, const struct memory_disk *from);
 
 struct memory_file *memory_disk_find(struct memory_disk *memory, const char *name);
 
