@@ -96,7 +96,8 @@ letter_must_spill(const struct letter *letter)
 	if (last->len < last->capacity)
 		return false;
 	return letter->chunk_count == CHUNK_COUNT_MAX ||
-	       (letter->memory_bytes > LETTER_SPILL_BYTES_MIN && in_use >= letter->budget->bytes_max);
+	       (letter->memory_bytes > LETTER_SPILL_BYTES_MIN &&
+	       in_use >= letter->budget->bytes_max);
 }
 
 /* Room behind the last chunk's octets; NULL when the letter must be spilled. */

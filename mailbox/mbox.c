@@ -24,7 +24,8 @@ open_directory(struct mbox *mbox, struct err *err)
 
 	must(slash != NULL);
 	mbox->name = slash + 1;
-	if (mbox->name[0] == '\0' || strcmp(mbox->name, ".") == 0 || strcmp(mbox->name, "..") == 0 ||
+	if (mbox->name[0] == '\0' || strcmp(mbox->name, ".") == 0 || strcmp(mbox->name,
+	    "..") == 0 ||
 	    strlen(mbox->name) > MBOX_NAME_BYTES_MAX)
 		return err_set(err, ERR_REFUSED, "%s: this cannot be a mailbox's name", path);
 
@@ -391,7 +392,8 @@ make_durable(struct mbox *mbox, struct err *err)
 	if (error == 0 && (mbox->created || mbox->stat.size == 0))
 		error = disk->ops->sync_dir(disk, mbox->dir);
 	if (error != 0)
-		return box_disk_fail(error, "making the message durable", mbox->settings->path, err);
+		return box_disk_fail(error, "making the message durable", mbox->settings->path,
+		    err);
 	return 0;
 }
 

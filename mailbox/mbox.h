@@ -40,7 +40,8 @@ struct mbox {
 	bool created;
 	struct mbox_lock lock;
 	struct box_stat stat;           /* as it was when it was locked */
-	struct span lead;               /* what must be added before a From_ line: "", LF or LF LF */
+	/* what must be added before a From_ line: "", LF or LF LF */
+	struct span lead;
 };
 
 enum mbox_open_result {

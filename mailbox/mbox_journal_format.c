@@ -19,7 +19,8 @@ static const char seen_magic[8] = { 'C', 'h', 'a', 'p', 'a', 'r', 'M', 'S' };
 static bool
 take_magic(struct cursor *in, const char magic[8])
 {
-	return span_equal(cursor_take(in, 8), span_make(magic, 8)) && cursor_u32(in) == JOURNAL_VERSION;
+	return span_equal(cursor_take(in, 8), span_make(magic, 8)) &&
+	    cursor_u32(in) == JOURNAL_VERSION;
 }
 
 void

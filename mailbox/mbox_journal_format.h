@@ -88,7 +88,8 @@ void journal_batch_close(struct buf *batch, const struct journal_segment_head *s
  * borrowed; the batch fills WHOLE_BYTES, whole blocks.
  */
 bool journal_batch_decode(struct span octets, const struct journal_segment_head *segment,
-			  struct span *payload_out, uint64_t *sequence_out, size_t *whole_bytes_out);
+			  struct span *payload_out, uint64_t *sequence_out,
+			      size_t *whole_bytes_out);
 
 /* A key as it is remembered. */
 struct journal_key {

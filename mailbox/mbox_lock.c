@@ -47,7 +47,8 @@ make_draft(const struct mbox_lock_settings *settings, int dir, const char *draft
 {
 	struct box_disk *disk = settings->disk;
 	char text[LOCK_OWNER_TEXT_BYTES_MAX];
-	struct iovec vector = { .iov_base = text, .iov_len = lock_owner_print(settings->self, text) };
+	struct iovec vector = { .iov_base = text, .iov_len = lock_owner_print(settings->self,
+	    text) };
 	int file;
 	int error = disk->ops->open(disk, dir, draft, BOX_OPEN_CREATE, &file);
 
@@ -74,7 +75,8 @@ make_draft(const struct mbox_lock_settings *settings, int dir, const char *draft
 
 /* Read the lock that is in the way.  A positive errno number, or 0. */
 static int
-read_lock(struct box_disk *disk, int dir, const char *name, char text_out[LOCK_OWNER_TEXT_BYTES_MAX],
+read_lock(struct box_disk *disk, int dir, const char *name,
+    char text_out[LOCK_OWNER_TEXT_BYTES_MAX],
 	  size_t *len_out, struct box_stat *stat_out)
 {
 	int file;
@@ -85,7 +87,8 @@ read_lock(struct box_disk *disk, int dir, const char *name, char text_out[LOCK_O
 		return error;
 	error = disk->ops->stat(disk, file, stat_out);
 	if (error == 0 && stat_out->kind == BOX_KIND_FILE)
-		error = disk->ops->read(disk, file, text_out, LOCK_OWNER_TEXT_BYTES_MAX, 0, len_out);
+		error = disk->ops->read(disk, file, text_out, LOCK_OWNER_TEXT_BYTES_MAX, 0,
+		    len_out);
 	disk->ops->close(disk, file);
 	return error;
 }

@@ -187,7 +187,8 @@ cut(struct mbox *mbox, const struct intent *intent, struct err *err)
 	if (error == 0)
 		error = disk->ops->sync(disk, mbox->file, BOX_SYNC_ALL);
 	if (error != 0)
-		return box_disk_fail(error, "cutting off a torn message", mbox->settings->path, err);
+		return box_disk_fail(error, "cutting off a torn message", mbox->settings->path,
+		    err);
 	return mbox_look_again(mbox, err);
 }
 

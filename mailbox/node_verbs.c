@@ -147,7 +147,8 @@ node_verbs(size_t *count_out)
 {
 	static const struct control_verb verbs[] = {
 		{ "status", CONTROL_LOOK, status, "How the node is." },
-		{ "boxes", CONTROL_LOOK, boxes_verb, "Every box: what it does and what went wrong." },
+		{ "boxes", CONTROL_LOOK, boxes_verb,
+		    "Every box: what it does and what went wrong." },
 		{ "reload", CONTROL_CHANGE, reload, "Read the configuration again." },
 	};
 

@@ -18,7 +18,8 @@ struct session {
 	struct session_place *place;
 	struct loop *loop;
 	const struct crew_door *door;
-	struct mailbox_config *config;  /* held by the door's plan, which the crew's session holds */
+	/* held by the door's plan, which the crew's session holds */
+	struct mailbox_config *config;
 	struct serve *serve;            /* NULL once it ended */
 	struct delivery *delivery;      /* of the open transaction, or of the last */
 	size_t orphan_count;            /* deliveries that are lent, and not ours any more */

@@ -47,7 +47,8 @@ enum worker_step {
 	LANE_OPENING,                   /* a job opens, repairs, plans */
 	LANE_JOURNALING,                /* open and locked; the intent is on its way to the disk */
 	LANE_APPENDING,                 /* a job appends and closes */
-	LANE_RESTING,                   /* locked by another, or not to be repaired now: the timer */
+	/* locked by another, or not to be repaired now: the timer */
+	LANE_RESTING,
 };
 
 /* The posts that are worked on together, and all that the jobs need of them. */

@@ -219,7 +219,8 @@ resume(void *ctx, struct control_request *request)
 	if (outbound_resume(relay_outbound(ctx), name))
 		control_end(request, CONTROL_OK);
 	else
-		control_fail(request, CONTROL_NO_MATCH, "there is no such destination, or it is not "
+		control_fail(request, CONTROL_NO_MATCH,
+		    "there is no such destination, or it is not "
 		    "suspended");
 }
 

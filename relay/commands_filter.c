@@ -132,7 +132,8 @@ read_term(struct commands_filter *filter, struct span text, struct err *err)
 	    text.data[at] != '>')
 		at++;
 	if (at == text.len)
-		return err_set(err, ERR_FORMAT, "\"%.*s\": expected a filter like from=*@example.net "
+		return err_set(err, ERR_FORMAT,
+		    "\"%.*s\": expected a filter like from=*@example.net "
 		    "or age>2h", SPAN_ARGS(text));
 	struct span name = span_first(text, at);
 

@@ -243,7 +243,8 @@ cat_more(void *state, struct control_request *request)
 void
 commands_cat(void *ctx, struct control_request *request)
 {
-	static const struct control_hold_ops hold_ops = { .more = cat_more, .release = cat_release };
+	static const struct control_hold_ops hold_ops = { .more = cat_more,
+	    .release = cat_release };
 	static const struct queue_body_events events = { .piece = cat_piece, .ended = cat_ended };
 	struct relay *relay = ctx;
 	struct span part = SPAN("");

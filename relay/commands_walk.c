@@ -278,7 +278,8 @@ walk_start(struct relay *relay, struct control_request *request, enum walk_verb 
 		return;
 	}
 	if (changes && walk->filter.term_count == 0 && !all) {
-		control_fail(request, CONTROL_USAGE, "without a filter this would be every message: "
+		control_fail(request, CONTROL_USAGE,
+		    "without a filter this would be every message: "
 		    "say --all if you mean that");
 		mem_free(&walk);
 		return;

@@ -163,7 +163,8 @@ relayctl_print_change_end(struct buf *out, const char *what, const struct json *
 
 	(void)json_get_bool(end, "dry_run", &dry_run);
 	if (dry_run)
-		(void)buf_appendf(out, "-- %" PRId64 " would be %s; the first ten are shown, nothing "
+		(void)buf_appendf(out,
+		    "-- %" PRId64 " would be %s; the first ten are shown, nothing "
 		    "was changed\n", int_of(end, "matched"), what);
 	else
 		(void)buf_appendf(out, "%" PRId64 " %s\n", int_of(end, "done"), what);

@@ -90,14 +90,16 @@ relayctl_verb_find(const char *word, struct err *err)
 		if (len == 0 || strncmp(verbs[i].name, word, len) != 0)
 			continue;
 		if (found) {
-			(void)err_set(err, ERR_FORMAT, "\"%s\" could be %s or %s", word, found->name,
+			(void)err_set(err, ERR_FORMAT, "\"%s\" could be %s or %s", word,
+			    found->name,
 			    verbs[i].name);
 			return NULL;
 		}
 		found = &verbs[i];
 	}
 	if (!found)
-		(void)err_set(err, ERR_FORMAT, "there is no verb \"%s\"; see relayctl --help", word);
+		(void)err_set(err, ERR_FORMAT, "there is no verb \"%s\"; see relayctl --help",
+		    word);
 	return found;
 }
 
@@ -163,7 +165,8 @@ take_word(const struct relayctl_verb *verb, struct json *args, const char *word,
 		if (json_get(args, "id"))
 			return err_set(err, ERR_FORMAT, "%s takes one queue id", verb->name);
 		if (!base32_parse_u64(text, &id))
-			return err_set(err, ERR_FORMAT, "\"%s\": expected a queue id of %d characters",
+			return err_set(err, ERR_FORMAT,
+			    "\"%s\": expected a queue id of %d characters",
 			    word, BASE32_U64_CHARS);
 		json_put_text(args, "id", text);
 		return 0;

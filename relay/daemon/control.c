@@ -90,7 +90,8 @@ make_socket(struct control *control, const char *made_path, struct err *err)
 
 	if (set_address(&address, made_path, err) < 0)
 		return -1;
-	if (fchmod(control->fd, SOCKET_MODE) < 0)       /* what bind() makes has no more than this */
+	/* what bind() makes has no more than this */
+	if (fchmod(control->fd, SOCKET_MODE) < 0)
 		return err_set_errno(err, "%s", made_path);
 	(void)unlink(made_path);                        /* of a process of our number that died */
 	if (bind(control->fd, (const struct sockaddr *)&address, sizeof(address)) < 0)

@@ -122,7 +122,10 @@ enum control_pace {
 };
 
 struct control_hold_ops {
-	/* May be NULL when the answer comes in one piece.  Gives at most CONTROL_ITEMS_A_TURN items. */
+	/*
+	 * May be NULL when the answer comes in one piece.  Gives at most CONTROL_ITEMS_A_TURN
+	 * items.
+	 */
 	enum control_pace (*more)(void *state, struct control_request *request);
 	/*
 	 * Exactly once: the request has ended, or its session is lost.  From then on REQUEST is

@@ -19,7 +19,8 @@ struct intake {
 	queue_id id;
 	struct queue_draft *draft;      /* NULL once committed */
 	struct envelope *envelope;
-	struct buf trace;               /* of our Received field, what the queue has no room for yet */
+	/* of our Received field, what the queue has no room for yet */
+	struct buf trace;
 	struct hop_watch hops;
 	struct header_watch header;
 
@@ -116,7 +117,8 @@ intake_make_trace(struct intake *intake, const struct trace_received *given, con
 	trace.queue_id = span_from_cstr(id);
 	trace.for_address = envelope->rcpt_count == 1 ? envelope->rcpts[0].address : SPAN("");
 	trace.wall_ms = loop_wall_ms(intake->set->loop);
-	must(trace_fields_received(&trace, &intake->trace) == 0);       /* bounded by its own limits */
+	/* bounded by its own limits */
+	must(trace_fields_received(&trace, &intake->trace) == 0);
 }
 
 struct intake *

@@ -159,7 +159,8 @@ conn_flush(struct conn *conn)
 	watch_progress(conn, progressed);
 	if (!conn->output.first && !conn->ended)
 		output_is_empty(conn);
-	if (!conn->ended && conn->was_full && conn->output.bytes <= conn->settings.output_low_bytes) {
+	if (!conn->ended && conn->was_full &&
+	    conn->output.bytes <= conn->settings.output_low_bytes) {
 		conn->was_full = false;
 		conn->ops->drained(conn->ctx);
 	}

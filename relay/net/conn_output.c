@@ -67,7 +67,8 @@ conn_output_copy(struct conn_output *output, struct span bytes)
 		if (!chunk || chunk->segment || chunk->end == chunk->capacity) {
 			size_t capacity = bytes.len > CHUNK_BYTES_MIN ? bytes.len : CHUNK_BYTES_MIN;
 
-			chunk = add_chunk(output, capacity < CHUNK_BYTES_MAX ? capacity : CHUNK_BYTES_MAX);
+			chunk = add_chunk(output, capacity < CHUNK_BYTES_MAX ? capacity
+			    : CHUNK_BYTES_MAX);
 		}
 
 		size_t len = chunk->capacity - chunk->end;
@@ -95,7 +96,8 @@ conn_output_front(const struct conn_output *output, struct iovec *iov, int iov_m
 {
 	int count = 0;
 
-	for (struct out_chunk *chunk = output->first; chunk && count < iov_max; chunk = chunk->next) {
+	for (struct out_chunk *chunk = output->first; chunk && count < iov_max;
+	    chunk = chunk->next) {
 		const char *data = chunk->segment ? chunk->segment->bytes.data : chunk->data;
 
 		/* writev(2) does not write to what it is given. */

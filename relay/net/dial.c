@@ -95,7 +95,8 @@ sum_up(const struct dial *dial, enum err_kind kind, struct err *err)
 	for (size_t i = 0; i < dial->begun && len < sizeof(err->text) - 1; i++) {
 		const struct dial_attempt *attempt = &dial->attempts[i];
 		char address[ENDPOINT_TEXT_BYTES_MAX];
-		int more = snprintf(err->text + len, sizeof(err->text) - len, "%s%s: %s", len ? "; " : "",
+		int more = snprintf(err->text + len, sizeof(err->text) - len, "%s%s: %s", len ? "; "
+		    : "",
 		    endpoint_print(&attempt->address, address),
 		    attempt->text[0] ? attempt->text : "no answer in time");
 
@@ -310,7 +311,8 @@ void
 dial_order(struct endpoint *addresses, size_t address_count)
 {
 	struct endpoint ordered[DIAL_ADDRESS_COUNT_MAX];
-	size_t count = address_count < DIAL_ADDRESS_COUNT_MAX ? address_count : DIAL_ADDRESS_COUNT_MAX;
+	size_t count = address_count < DIAL_ADDRESS_COUNT_MAX ? address_count
+	    : DIAL_ADDRESS_COUNT_MAX;
 	size_t next[2] = { 0, 0 };
 
 	for (size_t placed = 0; placed < count; placed++) {
@@ -319,7 +321,8 @@ dial_order(struct endpoint *addresses, size_t address_count)
 			bool wants_ipv6 = (placed + turn) % 2 == 0;
 			size_t *at = &next[wants_ipv6];
 
-			while (*at < count && (addresses[*at].family == ENDPOINT_IPV6) != wants_ipv6)
+			while (*at < count &&
+			    (addresses[*at].family == ENDPOINT_IPV6) != wants_ipv6)
 				(*at)++;
 			if (*at < count) {
 				ordered[placed] = addresses[(*at)++];

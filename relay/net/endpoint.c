@@ -99,7 +99,8 @@ parse_port(struct span text, bool has_port, uint16_t default_port, uint16_t *por
 	uint32_t port = default_port;
 
 	if (!has_port && default_port == 0)
-		return err_set(err, ERR_FORMAT, "expected a port behind the address (\"192.0.2.1:25\")");
+		return err_set(err, ERR_FORMAT,
+		    "expected a port behind the address (\"192.0.2.1:25\")");
 	if (has_port && !span_parse_u32(text, UINT16_MAX, &port))
 		return err_set(err, ERR_FORMAT, "the port must be a number from 0 to 65535");
 	*port_out = (uint16_t)port;
@@ -119,18 +120,21 @@ endpoint_parse(struct span text, uint16_t default_port, struct endpoint *endpoin
 		struct endpoint endpoint = { .family = ENDPOINT_UNIX };
 
 		if (path.len == 0 || path.len >= ENDPOINT_PATH_BYTES_MAX)
-			return err_set(err, ERR_FORMAT, "expected a path of at most %d octets behind unix:",
+			return err_set(err, ERR_FORMAT,
+			    "expected a path of at most %d octets behind unix:",
 			    ENDPOINT_PATH_BYTES_MAX - 1);
 		memcpy(endpoint.path, path.data, path.len);
 		*endpoint_out = endpoint;
 		return 0;
 	}
 	if (!split_host_port(text, &host, &port_text, &has_port))
-		return err_set(err, ERR_FORMAT, "expected an address such as \"192.0.2.1:25\" or \"[::]:25\"");
+		return err_set(err, ERR_FORMAT,
+		    "expected an address such as \"192.0.2.1:25\" or \"[::]:25\"");
 	if (parse_port(port_text, has_port, default_port, &port, err) < 0)
 		return -1;
 	if (!endpoint_parse_ip(host, port, endpoint_out))
-		return err_set(err, ERR_FORMAT, "expected an address such as \"192.0.2.1:25\" or \"[::]:25\"");
+		return err_set(err, ERR_FORMAT,
+		    "expected an address such as \"192.0.2.1:25\" or \"[::]:25\"");
 	return 0;
 }
 
@@ -153,7 +157,8 @@ endpoint_print_ip(const struct endpoint *endpoint, char text_out[ENDPOINT_TEXT_B
 		(void)inet_ntop(AF_INET6, endpoint->ip, text_out, ENDPOINT_TEXT_BYTES_MAX);
 		len = strlen(text_out);
 		if (endpoint->scope)
-			(void)snprintf(text_out + len, ENDPOINT_TEXT_BYTES_MAX - len, "%%%u", endpoint->scope);
+			(void)snprintf(text_out + len, ENDPOINT_TEXT_BYTES_MAX - len, "%%%u",
+			    endpoint->scope);
 		break;
 	}
 	return text_out;
@@ -233,7 +238,8 @@ is_host_name(struct span name)
 		    label.data[label.len - 1] == '-')
 			return false;
 		for (size_t i = 0; i < label.len; i++)
-			if (!ascii_is_alnum(label.data[i]) && label.data[i] != '-' && label.data[i] != '_')
+			if (!ascii_is_alnum(label.data[i]) && label.data[i] != '-' &&
+			    label.data[i] != '_')
 				return false;
 	}
 	return true;
@@ -248,7 +254,8 @@ host_port_parse(struct span text, uint16_t default_port, struct host_port *host_
 	bool has_port;
 
 	if (!split_host_port(text, &host, &port_text, &has_port))
-		return err_set(err, ERR_FORMAT, "expected a host such as \"mbox1:2424\" or \"[::1]:25\"");
+		return err_set(err, ERR_FORMAT,
+		    "expected a host such as \"mbox1:2424\" or \"[::1]:25\"");
 	if (parse_port(port_text, has_port, default_port, &result.port, err) < 0)
 		return -1;
 	if (result.port == 0)
@@ -257,7 +264,8 @@ host_port_parse(struct span text, uint16_t default_port, struct host_port *host_
 		host.len--;
 	result.is_endpoint = endpoint_parse_ip(host, result.port, &result.endpoint);
 	if (!result.is_endpoint && !is_host_name(host))
-		return err_set(err, ERR_FORMAT, "expected a host such as \"mbox1:2424\" or \"[::1]:25\"");
+		return err_set(err, ERR_FORMAT,
+		    "expected a host such as \"mbox1:2424\" or \"[::1]:25\"");
 	for (size_t i = 0; i < host.len; i++)
 		result.host[i] = ascii_lower(host.data[i]);
 	*host_port_out = result;

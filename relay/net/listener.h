@@ -23,7 +23,8 @@ struct listener;
 struct listener_settings {
 	const struct endpoint *addresses;
 	size_t address_count;
-	const int *inherited_fds;       /* socket activation: used as they are, owned from then on */
+	/* socket activation: used as they are, owned from then on */
+	const int *inherited_fds;
 	size_t inherited_fd_count;
 	int backlog;                    /* 0: 1024 */
 	unsigned unix_mode;             /* mode of a unix socket; 0: 0666 */

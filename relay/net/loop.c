@@ -362,7 +362,8 @@ void
 loop_defer_free(struct loop *loop, void (*release)(void *object), void *object)
 {
 	if (loop->deferred_count == loop->deferred_capacity) {
-		loop->deferred_capacity = loop->deferred_capacity ? loop->deferred_capacity * 2 : 64;
+		loop->deferred_capacity = loop->deferred_capacity ? loop->deferred_capacity * 2
+		    : 64;
 		loop->deferred = mem_resize_array(loop->deferred, loop->deferred_capacity,
 		    sizeof(*loop->deferred));
 	}

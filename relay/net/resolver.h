@@ -45,7 +45,8 @@ enum {
 
 struct resolver_mx {
 	uint16_t preference;
-	char host[HOST_BYTES_MAX];      /* lower case, no trailing dot; "" is the null MX (RFC 7505) */
+	/* lower case, no trailing dot; "" is the null MX (RFC 7505) */
+	char host[HOST_BYTES_MAX];
 };
 
 struct resolver_answer {
@@ -54,7 +55,8 @@ struct resolver_answer {
 	const char *text;               /* not OK: why, in words */
 	bool secure;                    /* validated by DNSSEC */
 	uint32_t ttl_s;                 /* the least of the answer */
-	const struct endpoint *addresses;       /* port as asked; A and AAAA as dial_order() has it */
+	/* port as asked; A and AAAA as dial_order() has it */
+	const struct endpoint *addresses;
 	size_t address_count;
 	const struct resolver_mx *exchangers;   /* by preference, as received within one */
 	size_t mx_count;

@@ -51,7 +51,8 @@ file_err(struct err *err, const char *file, const char *what)
 	unsigned long code = ERR_peek_last_error();
 	const char *reason = code ? ERR_reason_error_string(code) : NULL;
 
-	(void)err_set(err, ERR_CONFIG, "%s: %s%s%s", file, what, reason ? ": " : "", reason ? reason : "");
+	(void)err_set(err, ERR_CONFIG, "%s: %s%s%s", file, what, reason ? ": " : "", reason ? reason
+	    : "");
 	ERR_clear_error();
 	return -1;
 }
@@ -115,7 +116,8 @@ load_identity(struct tls_context *context, SSL_CTX *ctx, const struct tls_identi
 
 		if (ERR_GET_REASON(code) == X509_R_KEY_VALUES_MISMATCH) {
 			ERR_clear_error();
-			return err_set(err, ERR_CONFIG, "%s: the key does not belong to the certificate %s",
+			return err_set(err, ERR_CONFIG,
+			    "%s: the key does not belong to the certificate %s",
 			    identity->key_file, identity->certificate_file);
 		}
 		return file_err(err, identity->key_file, "no private key in PEM form");
@@ -153,7 +155,8 @@ new_context(bool is_server, uint64_t handshake_timeout_ms)
 
 	atomic_init(&context->references, 1);
 	context->is_server = is_server;
-	context->handshake_timeout_ms = handshake_timeout_ms ? handshake_timeout_ms : HANDSHAKE_TIMEOUT_MS;
+	context->handshake_timeout_ms = handshake_timeout_ms ? handshake_timeout_ms
+	    : HANDSHAKE_TIMEOUT_MS;
 	return context;
 }
 
@@ -207,7 +210,10 @@ choose_identity(SSL *ssl, int *alert, void *arg)
 	return SSL_TLSEXT_ERR_OK;
 }
 
-/* Who has no certificate is let in, where that is allowed; who has a bad one is known as unverified. */
+/*
+ * Who has no certificate is let in, where that is allowed; who has a bad one is known as
+ * unverified.
+ */
 static int
 accept_any(int good, X509_STORE_CTX *store)
 {
@@ -273,7 +279,8 @@ tls_client_context_new(const struct tls_client_settings *settings, struct err *e
 		good = load_ca(ctx, settings->ca_file, false, err) == 0;
 	else
 		(void)SSL_CTX_set_default_verify_paths(ctx);
-	good = good && (!settings->identity || load_identity(context, ctx, settings->identity, err) == 0);
+	good = good && (!settings->identity || load_identity(context, ctx, settings->identity,
+	    err) == 0);
 	if (!good)
 		tls_context_unref(&context);
 	return context;

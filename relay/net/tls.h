@@ -38,7 +38,8 @@ struct tls_identity {
 enum tls_client_auth {
 	TLS_CLIENT_AUTH_NONE,
 	TLS_CLIENT_AUTH_ASK,            /* anything goes; tls_info says whether it was verified */
-	TLS_CLIENT_AUTH_REQUIRE,        /* none, or one that the CA does not vouch for, is refused */
+	/* none, or one that the CA does not vouch for, is refused */
+	TLS_CLIENT_AUTH_REQUIRE,
 };
 
 struct tls_server_settings {
@@ -115,7 +116,8 @@ struct tls_info {
 	int cipher_bits;
 	bool resumed;
 	bool peer_has_certificate;
-	bool peer_verified;                     /* a CA vouches (and, for a client, the name fits) */
+	/* a CA vouches (and, for a client, the name fits) */
+	bool peer_verified;
 	char verify_error[TLS_PEER_NAME_BYTES_MAX];     /* why not, in words, or "" */
 	/* First DNS name of the peer's certificate, else its common name, else "". */
 	char peer_name[TLS_PEER_NAME_BYTES_MAX];

@@ -38,7 +38,8 @@ tls_session_ask(SSL *ssl, const struct tls_peer *peer, struct err *err)
 {
 	say_name(ssl, peer->name);
 	(void)SSL_set_alpn_protos(ssl, alpn_smtp, sizeof(alpn_smtp));
-	SSL_set_verify(ssl, peer->verify == TLS_VERIFY_NAME ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, NULL);
+	SSL_set_verify(ssl, peer->verify == TLS_VERIFY_NAME ? SSL_VERIFY_PEER : SSL_VERIFY_NONE,
+	    NULL);
 	if (peer->verify == TLS_VERIFY_NAME && (!peer->name || !ask_for_name(ssl, peer->name)))
 		return err_set(err, ERR_TLS, "there is no name to verify");
 	return 0;
@@ -59,7 +60,8 @@ tls_fingerprint_parse(struct span text, uint8_t fingerprint_out[TLS_FINGERPRINT_
 		if (text.data[i] == ':' && high < 0)
 			continue;
 		if (digit < 0 || count == TLS_FINGERPRINT_BYTES)
-			return err_set(err, ERR_FORMAT, "expected a SHA-256 fingerprint of 64 digits");
+			return err_set(err, ERR_FORMAT,
+			    "expected a SHA-256 fingerprint of 64 digits");
 		if (high < 0) {
 			high = digit;
 			continue;
@@ -130,7 +132,8 @@ tls_session_finish(SSL *ssl, const struct tls_peer *peer, struct tls_info *info_
 	info_out->cipher_bits = SSL_get_cipher_bits(ssl, NULL);
 	info_out->resumed = SSL_session_reused(ssl) == 1;
 	if (server_name)
-		(void)snprintf(info_out->server_name, sizeof(info_out->server_name), "%s", server_name);
+		(void)snprintf(info_out->server_name, sizeof(info_out->server_name), "%s",
+		    server_name);
 	if (!certificate) {
 		if (peer && peer->verify == TLS_VERIFY_FINGERPRINT)
 			return err_set(err, ERR_TLS, "the peer has no certificate");

@@ -26,7 +26,8 @@ copy_peer(struct tls_stream *stream, const struct tls_peer *peer)
 	if (peer->fingerprint_count) {
 		stream->fingerprints = mem_dup(peer->fingerprints,
 		    peer->fingerprint_count * sizeof(peer->fingerprints[0]));
-		stream->peer.fingerprints = (const uint8_t (*)[TLS_FINGERPRINT_BYTES])stream->fingerprints;
+		stream->peer.fingerprints =
+		    (const uint8_t (*)[TLS_FINGERPRINT_BYTES])stream->fingerprints;
 	}
 }
 
@@ -45,8 +46,12 @@ tls_stream_new(struct tls_context *context, int fd, const struct tls_peer *peer,
 		tls_stream_free(&stream);
 		return NULL;
 	}
-	/* A retry may come from another address, for buffers move; and half a record is progress. */
-	SSL_set_mode(stream->ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
+	/*
+	 * A retry may come from another address, for buffers move; and half a record is
+	 * progress.
+	 */
+	SSL_set_mode(stream->ssl,
+	    SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
 	    SSL_MODE_RELEASE_BUFFERS);
 	return stream;
 }
@@ -93,7 +98,8 @@ tls_stream_handshake(struct tls_stream *stream, struct err *err)
 		return step_of(stream, result, "TLS handshake", err);
 	stream->info = mem_alloc(sizeof(*stream->info));
 	stream->secured = true;
-	if (tls_session_finish(stream->ssl, stream->is_client ? &stream->peer : NULL, stream->info, err) < 0)
+	if (tls_session_finish(stream->ssl, stream->is_client ? &stream->peer : NULL, stream->info,
+	    err) < 0)
 		return TLS_STEP_FAILED;
 	return TLS_STEP_DONE;
 }
@@ -111,7 +117,8 @@ tls_stream_timeout_ms(const struct tls_stream *stream)
 }
 
 enum tls_step
-tls_stream_read(struct tls_stream *stream, char *data, size_t size, size_t *read_out, struct err *err)
+tls_stream_read(struct tls_stream *stream, char *data, size_t size, size_t *read_out,
+    struct err *err)
 {
 	*read_out = 0;
 	ERR_clear_error();

@@ -88,7 +88,8 @@ backoff(const struct breaker *breaker, struct random *random)
 {
 	uint64_t step = breaker->settings.backoff_first_ms;
 
-	for (uint32_t i = 1; i < breaker->open_count && step < breaker->settings.backoff_max_ms; i++)
+	for (uint32_t i = 1; i < breaker->open_count && step < breaker->settings.backoff_max_ms;
+	    i++)
 		step *= 2;
 	if (step > breaker->settings.backoff_max_ms)
 		step = breaker->settings.backoff_max_ms;

@@ -44,7 +44,8 @@ struct letter {
 	struct outbound *outbound;
 	TAILQ_ENTRY(letter) of_all;
 	TAILQ_ENTRY(letter) of_kept;            /* while `envelope` is not NULL */
-	TAILQ_ENTRY(letter) of_pending;         /* while is_pending: something to tell at turn's end */
+	/* while is_pending: something to tell at turn's end */
+	TAILQ_ENTRY(letter) of_pending;
 	struct envelope *envelope;
 	int64_t arrived_ms;                     /* monotonic; may be negative */
 	uint64_t body_bytes;

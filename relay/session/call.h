@@ -31,7 +31,8 @@ enum call_protocol {
 
 enum call_tls {
 	CALL_TLS_NONE,          /* never */
-	CALL_TLS_MAY,           /* if offered; if it fails, once more in clear on a new connection */
+	/* if offered; if it fails, once more in clear on a new connection */
+	CALL_TLS_MAY,
 	CALL_TLS_REQUIRE,       /* encrypted, whoever it is */
 	CALL_TLS_VERIFY,        /* the CA vouches for the host's name */
 	CALL_TLS_FINGERPRINT,   /* the certificate is one of the pinned ones */

@@ -184,7 +184,8 @@ begin_auth(struct smtp_client *c)
 	struct reply reply;
 
 	if (!smtp_peer_has_mechanism(&c->peer, c->settings->mechanism)) {
-		reply_set(&reply, 454, "4.7.0", "the peer does not offer the mechanism we must use");
+		reply_set(&reply, 454, "4.7.0",
+		    "the peer does not offer the mechanism we must use");
 		smtp_client_fail(c, SMTP_CLIENT_AT_AUTH, &reply, false, false, reply.text);
 		return;
 	}
@@ -246,7 +247,8 @@ starttls_answered(struct smtp_client *c, const struct reply *reply)
 	if (reply->code == 220) {
 		c->state = CLIENT_WAITS_TLS;
 	} else if (c->settings->tls == SMTP_CLIENT_TLS_REQUIRED) {
-		smtp_client_fail(c, SMTP_CLIENT_AT_STARTTLS, reply, true, false, "STARTTLS was refused");
+		smtp_client_fail(c, SMTP_CLIENT_AT_STARTTLS, reply, true, false,
+		    "STARTTLS was refused");
 	} else if (c->settings->mechanism.len) {
 		begin_auth(c);
 	} else {
@@ -261,7 +263,8 @@ as_refusal(const struct reply *reply)
 	struct reply refusal = *reply;
 
 	if (!reply_is_transient(reply) && !reply_is_permanent(reply))
-		reply_set(&refusal, 450, "4.5.0", "unexpected reply %u: %.400s", reply->code, reply->text);
+		reply_set(&refusal, 450, "4.5.0", "unexpected reply %u: %.400s", reply->code,
+		    reply->text);
 	return refusal;
 }
 
@@ -285,13 +288,15 @@ opening_reply(struct smtp_client *c, struct expected what, const struct reply *r
 		else if (reply_is_permanent(reply) && !c->settings->lmtp && !c->tls)
 			say_hello(c, false);    /* RFC 5321 section 4.1.1.1: an old server */
 		else
-			smtp_client_fail(c, SMTP_CLIENT_AT_HELLO, &refusal, true, false, "EHLO was refused");
+			smtp_client_fail(c, SMTP_CLIENT_AT_HELLO, &refusal, true, false,
+			    "EHLO was refused");
 		return;
 	case EXPECTED_HELO:
 		if (reply_is_positive(reply))
 			after_hello(c);
 		else
-			smtp_client_fail(c, SMTP_CLIENT_AT_HELLO, &refusal, true, false, "HELO was refused");
+			smtp_client_fail(c, SMTP_CLIENT_AT_HELLO, &refusal, true, false,
+			    "HELO was refused");
 		return;
 	case EXPECTED_STARTTLS:
 		starttls_answered(c, reply_is_positive(reply) ? reply : &refusal);
@@ -300,7 +305,8 @@ opening_reply(struct smtp_client *c, struct expected what, const struct reply *r
 		if (reply_is_positive(reply))
 			smtp_client_ready(c);
 		else
-			smtp_client_fail(c, SMTP_CLIENT_AT_AUTH, &refusal, true, false, "AUTH was refused");
+			smtp_client_fail(c, SMTP_CLIENT_AT_AUTH, &refusal, true, false,
+			    "AUTH was refused");
 		return;
 	case EXPECTED_RSET:
 		smtp_client_advance(c);         /* whatever it said: MAIL will tell */
@@ -327,7 +333,8 @@ complete_reply(struct smtp_client *c, struct span text)
 	c->first_line = true;
 	if (c->expected_count == 0) {
 		if (reply.code == 421)
-			smtp_client_fail(c, smtp_client_at(c), &reply, true, false, "the peer is closing");
+			smtp_client_fail(c, smtp_client_at(c), &reply, true, false,
+			    "the peer is closing");
 		else if (c->state == CLIENT_MAIL && !reply_is_positive(&reply) &&
 		    !reply_is_intermediate(&reply))
 			smtp_client_fail(c, SMTP_CLIENT_AT_BODY, &reply, true, false,
@@ -363,12 +370,16 @@ smtp_client_feed(struct smtp_client *c, struct span input)
 		size_t read;
 
 		if (c->state == CLIENT_WAITS_TLS) {
-			/* CVE-2011-0411, the client's half: words said in clear, to be believed under TLS. */
+			/*
+			 * CVE-2011-0411, the client's half: words said in clear, to be believed
+			 * under TLS.
+			 */
 			fail_protocol(c, "bytes behind the reply to STARTTLS");
 			break;
 		}
 
-		enum reply_event event = reply_reader_next(&c->reader, span_skip(input, consumed), &read,
+		enum reply_event event = reply_reader_next(&c->reader, span_skip(input, consumed),
+		    &read,
 		    &text, &err);
 
 		if (event == REPLY_MORE)

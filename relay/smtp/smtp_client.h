@@ -97,7 +97,8 @@ struct smtp_client_mail {
 /* The fate of one recipient. */
 struct smtp_client_outcome {
 	size_t rcpt;                    /* index into the rcpts of the transaction */
-	struct reply reply;             /* the peer's words, or ours: always a code of 2yz, 4yz, 5yz */
+	/* the peer's words, or ours: always a code of 2yz, 4yz, 5yz */
+	struct reply reply;
 	enum smtp_client_at at;         /* what it answers; END for a delivery */
 	bool from_peer;                 /* else we ourselves said it */
 	/*
@@ -122,7 +123,8 @@ enum smtp_client_body {
 	SMTP_CLIENT_BODY_PIECE,         /* *piece_out is the next one, not empty */
 	SMTP_CLIENT_BODY_WAIT,          /* smtp_client_resume() will follow */
 	SMTP_CLIENT_BODY_END,           /* that was all; the final dot may leave */
-	SMTP_CLIENT_BODY_FAILED,        /* it cannot be read: the connection is cut before the dot */
+	/* it cannot be read: the connection is cut before the dot */
+	SMTP_CLIENT_BODY_FAILED,
 };
 
 struct smtp_client_ops {

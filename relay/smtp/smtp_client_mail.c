@@ -11,7 +11,8 @@ settle(struct smtp_client *c, size_t rcpt, const struct reply *reply, enum smtp_
        bool from_peer, bool uncertain)
 {
 	struct smtp_client_outcome outcome = {
-		.rcpt = rcpt, .reply = *reply, .at = at, .from_peer = from_peer, .uncertain = uncertain,
+		.rcpt = rcpt, .reply = *reply, .at = at, .from_peer = from_peer,
+		    .uncertain = uncertain,
 	};
 
 	if (c->fates[rcpt] == RCPT_SETTLED)
@@ -55,7 +56,8 @@ smtp_client_abandon(struct smtp_client *c, const struct reply *reply, bool from_
 		/* Sent and not answered is as good as accepted: an eager body may be complete. */
 		bool uncertain = c->end_began && c->fates[i] != RCPT_UNSENT;
 
-		settle(c, i, uncertain ? &unknown : reply, smtp_client_at(c), from_peer && !uncertain,
+		settle(c, i, uncertain ? &unknown : reply, smtp_client_at(c), from_peer &&
+		    !uncertain,
 		    uncertain);
 	}
 	finish(c);
@@ -85,7 +87,8 @@ put_mail(struct smtp_client *c)
 		(void)buf_append(&c->out, SPAN(" SMTPUTF8"));
 	if (smtp_peer_offers(peer, SMTP_DSN)) {
 		if (mail->ret != RET_UNSPECIFIED)
-			(void)buf_appendf(&c->out, " RET=%s", mail->ret == RET_FULL ? "FULL" : "HDRS");
+			(void)buf_appendf(&c->out, " RET=%s", mail->ret == RET_FULL ? "FULL"
+			    : "HDRS");
 		put_xtext_param(c, "ENVID", mail->envid);
 	}
 	if (mail->transid.len && smtp_peer_offers(peer, SMTP_CHECKPOINT))
@@ -163,7 +166,10 @@ put_data(struct smtp_client *c)
 	if (c->data_sent || c->rcpt_next < count || !may_send(c))
 		return;
 	if (c->chunking) {
-		/* Not in LMTP, where the count of replies to the body must be known; in one chunk. */
+		/*
+		 * Not in LMTP, where the count of replies to the body must be known; in one
+		 * chunk.
+		 */
 		bool eager = c->settings->eager_bytes_max && !c->settings->lmtp &&
 		    c->mail->body_bytes <= c->settings->eager_bytes_max &&
 		    (!c->settings->chunk_bytes_max ||
@@ -309,7 +315,8 @@ next_wire_of_chunk(struct smtp_client *c)
 {
 	if (c->chunk_left == 0 || !fetch_piece(c))
 		return;
-	c->wire = c->chunk_left < c->piece.len ? span_first(c->piece, (size_t)c->chunk_left) : c->piece;
+	c->wire = c->chunk_left < c->piece.len ? span_first(c->piece, (size_t)c->chunk_left)
+	    : c->piece;
 	c->wire_octets = c->wire.len;
 }
 
@@ -348,7 +355,8 @@ smtp_client_body_output(struct smtp_client *c, bool *is_body_out)
 		else
 			next_wire_of_data(c);
 	}
-	if (c->chunking && c->chunk_left == 0 && c->body == BODY_LEAVING && c->state == CLIENT_MAIL) {
+	if (c->chunking && c->chunk_left == 0 && c->body == BODY_LEAVING &&
+	    c->state == CLIENT_MAIL) {
 		end_chunk(c);
 		return buf_span(&c->out);
 	}
@@ -442,7 +450,8 @@ data_replied(struct smtp_client *c, const struct reply *reply)
 
 	if (reply->code != 354) {
 		if (reply_is_positive(reply) || reply_is_intermediate(reply))
-			reply_set(&refusal, 450, "4.5.0", "unexpected reply %u to DATA", reply->code);
+			reply_set(&refusal, 450, "4.5.0", "unexpected reply %u to DATA",
+			    reply->code);
 		settle_accepted(c, &refusal, SMTP_CLIENT_AT_DATA);
 		if (reply_is_positive(reply))
 			smtp_client_fail(c, SMTP_CLIENT_AT_DATA, &refusal, false, true,

@@ -23,7 +23,8 @@ enum expected_kind {
 	EXPECTED_RCPT,
 	EXPECTED_DATA,
 	EXPECTED_CHUNK,                 /* a BDAT that is not the last */
-	EXPECTED_END,                   /* the final dot or BDAT LAST: all recipients, or RCPT in LMTP */
+	/* the final dot or BDAT LAST: all recipients, or RCPT in LMTP */
+	EXPECTED_END,
 	EXPECTED_EMPTY_END,             /* of a body that nobody is left to receive */
 	EXPECTED_QUIT,
 };

@@ -89,7 +89,8 @@ static bool
 parse_envid(struct param_target *target, struct span value)
 {
 	if (value.len > SMTP_ENVID_BYTES_MAX || !is_clean_xtext(value))
-		return refuse(target->reply, 501, "5.5.4", "ENVID must be xtext of at most 100 octets");
+		return refuse(target->reply, 501, "5.5.4",
+		    "ENVID must be xtext of at most 100 octets");
 	target->mail->envid = value;
 	return true;
 }
@@ -99,7 +100,8 @@ parse_auth(struct param_target *target, struct span value)
 {
 	if (!span_equal(value, SPAN("<>")) &&
 	    (value.len > SMTP_AUTH_PARAM_BYTES_MAX || !is_clean_xtext(value)))
-		return refuse(target->reply, 501, "5.5.4", "AUTH must be <> or an address in xtext");
+		return refuse(target->reply, 501, "5.5.4",
+		    "AUTH must be <> or an address in xtext");
 	target->mail->auth = value;
 	return true;
 }
@@ -112,7 +114,8 @@ parse_transid(struct param_target *target, struct span value)
 		    value.len - 2 <= SMTP_TRANSID_BYTES_MAX;
 
 	for (size_t i = 1; good && i + 1 < value.len; i++)
-		good = ascii_is_graph(value.data[i]) && value.data[i] != '<' && value.data[i] != '>';
+		good = ascii_is_graph(value.data[i]) && value.data[i] != '<' &&
+		    value.data[i] != '>';
 	if (!good)
 		return refuse(target->reply, 501, "5.5.4", "TRANSID must be <local@domain>");
 	target->mail->transid = span_slice(value, 1, value.len - 2);
@@ -126,9 +129,11 @@ parse_origin(struct param_target *target, struct span value)
 	bool good = value.len <= SMTP_ORIGIN_BYTES_MAX;
 
 	for (size_t i = 0; good && i < value.len; i++)
-		good = ascii_is_alnum(value.data[i]) || value.data[i] == '.' || value.data[i] == '-';
+		good = ascii_is_alnum(value.data[i]) || value.data[i] == '.' ||
+		    value.data[i] == '-';
 	if (!good)
-		return refuse(target->reply, 501, "5.5.4", "XORIGIN must be of A-Z, a-z, 0-9, . and -");
+		return refuse(target->reply, 501, "5.5.4",
+		    "XORIGIN must be of A-Z, a-z, 0-9, . and -");
 	target->mail->origin = value;
 	return true;
 }
@@ -173,7 +178,8 @@ parse_orcpt(struct param_target *target, struct span value)
 		    (target->utf8_allowed || span_is_ascii(value));
 
 	buf_init(&plain, SMTP_ORCPT_BYTES_MAX);
-	good = good && xtext_decode_orcpt(value, &plain) == 0 && !span_has_control(buf_span(&plain));
+	good = good && xtext_decode_orcpt(value, &plain) == 0 &&
+	    !span_has_control(buf_span(&plain));
 	buf_fini(&plain);
 	if (!good)
 		return refuse(target->reply, 501, "5.5.4", "ORCPT must be type;address in xtext");
@@ -216,13 +222,15 @@ parse_param(struct param_target *target, const struct param_rule *rules, size_t 
 	for (size_t i = 0; i < rule_count; i++) {
 		const struct param_rule *rule = &rules[i];
 
-		if (!(offered & rule->capability) || !span_equal_nocase_cstr(keyword, rule->keyword))
+		if (!(offered & rule->capability) || !span_equal_nocase_cstr(keyword,
+		    rule->keyword))
 			continue;
 		if (*seen & 1u << i)
 			return refuse(target->reply, 501, "5.5.4", "a parameter is given twice");
 		if (has_value != rule->has_value || (has_value && value.len == 0))
 			return refuse(target->reply, 501, "5.5.4", rule->has_value
-			    ? "a parameter lacks its value" : "a parameter has a value and takes none");
+			    ? "a parameter lacks its value"
+			    : "a parameter has a value and takes none");
 		*seen |= 1u << i;
 		return rule->parse(target, value);
 	}

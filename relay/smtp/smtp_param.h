@@ -36,7 +36,8 @@ struct smtp_mail {
 	bool smtputf8;                  /* SMTPUTF8 was given */
 	enum envelope_ret ret;          /* RET= */
 	struct span envid;              /* ENVID=, still in xtext; "" if none */
-	struct span auth;               /* AUTH=, still in xtext, "<>" for none known; "" if not given */
+	/* AUTH=, still in xtext, "<>" for none known; "" if not given */
+	struct span auth;
 	struct span transid;            /* TRANSID=, without its brackets; "" if none */
 	struct span origin;             /* XORIGIN=, still in xtext; "" if none */
 };
@@ -46,7 +47,8 @@ struct smtp_rcpt {
 	struct address to;
 	struct span orcpt;              /* ORCPT=, "rfc822;..." still in xtext; "" if none */
 	uint8_t notify;                 /* set of enum envelope_notify; 0: not given */
-	size_t index;                   /* number of recipients accepted before, set by the engine */
+	/* number of recipients accepted before, set by the engine */
+	size_t index;
 };
 
 /*

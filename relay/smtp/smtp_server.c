@@ -451,7 +451,8 @@ smtp_server_feed(struct smtp_server *s, struct span input)
 			if (behind_starttls)
 				s->ending = ENDING_CUT;
 			else
-				smtp_server_close(s, 554, "5.5.0", "you did not wait for the reply");
+				smtp_server_close(s, 554, "5.5.0",
+				    "you did not wait for the reply");
 			return input.len;
 		}
 		if (s->question != QUESTION_NONE || s->wants_tls || s->wants_room ||

@@ -52,7 +52,8 @@ struct smtp_server_settings {
 	size_t rcpt_count_max;          /* a transaction: then 452 4.5.3; 0: no limit */
 	size_t mail_count_max;          /* transactions a connection: then 421; 0: no limit */
 	size_t error_count_max;         /* replies 5yz to commands: then 421; 0: no limit */
-	size_t useless_count_max;       /* commands since the last recipient or message; 0: no limit */
+	/* commands since the last recipient or message; 0: no limit */
+	size_t useless_count_max;
 	size_t text_line_bytes_max;     /* RFC 5321 4.5.3.1.6 says 1000, with CRLF; 0: no limit */
 	uint64_t swallow_bytes_max;     /* of a refused body, before the connection ends; 0: none */
 };
@@ -90,8 +91,10 @@ struct smtp_auth_step {
 /* Why a transaction ended without end() having been answered. */
 enum smtp_reset {
 	SMTP_RESET_BY_CLIENT,   /* RSET, or HELO, EHLO, LHLO */
-	SMTP_RESET_REFUSED,     /* the engine refused the body; the client has been told, or will be */
-	SMTP_RESET_LOST,        /* the connection is over; an open question needs no answer any more */
+	/* the engine refused the body; the client has been told, or will be */
+	SMTP_RESET_REFUSED,
+	/* the connection is over; an open question needs no answer any more */
+	SMTP_RESET_LOST,
 };
 
 /*

@@ -5,7 +5,8 @@
 
 enum {
 	AUTH_MECHANISM_BYTES_MAX = 20,  /* RFC 4422 section 3.1 */
-	AUTH_CHALLENGE_BYTES_MAX = SMTP_SERVER_REPLY_BYTES_MAX / 2, /* its base64 has room, always */
+	/* its base64 has room, always */
+	AUTH_CHALLENGE_BYTES_MAX = SMTP_SERVER_REPLY_BYTES_MAX / 2,
 };
 
 static bool

@@ -118,7 +118,8 @@ read_event(struct smtp_server *s, struct span input, bool *end_out)
 
 			if (taken < piece.len) {
 				s->reader = before;
-				read = until ? data_reader_next(&s->reader, span_first(input, until),
+				read = until ? data_reader_next(&s->reader, span_first(input,
+				    until),
 					&event, &piece) : 0;
 			}
 		}

@@ -50,7 +50,8 @@ struct talk {
 static void
 fail(struct talk *t, const char *what, struct span got)
 {
-	printf("%s:%u (mode %d%s): %s", t->path, t->line, t->mode, t->parks ? ", parked" : "", what);
+	printf("%s:%u (mode %d%s): %s", t->path, t->line, t->mode, t->parks ? ", parked" : "",
+	    what);
 	if (got.data)
 		printf(": got \"%.*s\"", (int)(got.len < 200 ? got.len : 200), got.data);
 	printf("\n");
@@ -117,7 +118,8 @@ static size_t
 on_body(void *ctx, struct span octets)
 {
 	struct talk *t = ctx;
-	size_t take = t->mode < 2 ? octets.len : (size_t)random_below(&t->random.random, octets.len + 1);
+	size_t take = t->mode < 2 ? octets.len : (size_t)random_below(&t->random.random,
+	    octets.len + 1);
 
 	(void)buf_append(&t->body, span_first(octets, take));
 	return take;
@@ -134,7 +136,8 @@ static void
 on_outcome(void *ctx, size_t index, struct reply *reply)
 {
 	(void)ctx;
-	reply_set(reply, index % 2 ? 452 : 250, index % 2 ? "4.2.2" : "2.0.0", "recipient %zu", index);
+	reply_set(reply, index % 2 ? 452 : 250, index % 2 ? "4.2.2" : "2.0.0", "recipient %zu",
+	    index);
 }
 
 static void
@@ -152,7 +155,8 @@ on_closed(void *ctx)
 
 static const struct smtp_server_ops ops = {
 	.open = on_open, .hello = on_hello, .mail = on_mail, .rcpt = on_rcpt, .data = on_data,
-	.body = on_body, .end = on_end, .outcome = on_outcome, .reset = on_reset, .closed = on_closed,
+	.body = on_body, .end = on_end, .outcome = on_outcome, .reset = on_reset,
+	    .closed = on_closed,
 };
 
 /* ---- the session -------------------------------------------------------------- */
@@ -232,7 +236,8 @@ unescape(struct span text, struct buf *out)
 		if (c == '\\' && i + 1 < text.len) {
 			char next = text.data[++i];
 
-			c = next == 'r' ? '\r' : next == 'n' ? '\n' : next == 't' ? '\t' : next == '0' ? '\0' : next;
+			c = next == 'r' ? '\r' : next == 'n' ? '\n' : next == 't' ? '\t'
+			    : next == '0' ? '\0' : next;
 			if (next == 'x' && i + 2 < text.len) {
 				c = (char)(ascii_hex_value(text.data[i + 1]) * 16 +
 				    ascii_hex_value(text.data[i + 2]));
@@ -255,7 +260,8 @@ expect_line(struct talk *t, struct span expected)
 
 	if (!found || (prefix ? !span_starts_with(line, span_first(expected, expected.len - 1))
 			      : !span_equal(line, expected))) {
-		fail(t, "another reply was expected", span_make(line.data ? line.data : "", line.len));
+		fail(t, "another reply was expected", span_make(line.data ? line.data : "",
+		    line.len));
 		return;
 	}
 	buf_consume(&t->output, end + 2);

@@ -101,7 +101,8 @@ stream_more(void *state, struct control_request *request)
 static void
 stream(void *ctx, struct control_request *request)
 {
-	static const struct control_hold_ops ops = { .more = stream_more, .release = count_release };
+	static const struct control_hold_ops ops = { .more = stream_more,
+	    .release = count_release };
 	struct rig *rig = ctx;
 
 	rig->streamed = 0;

@@ -13,7 +13,10 @@ static const struct breaker_settings settings = {
 	.backoff_max_ms = 60000,
 };
 
-/* f: failure, s: success, b: begin (must be allowed), w: wait for the probe, x: abandon, h: hurry */
+/*
+ * f: failure, s: success, b: begin (must be allowed), w: wait for the probe, x: abandon, h:
+ * hurry
+ */
 static const struct {
 	const char *name, *events;
 	enum breaker_state state;

@@ -44,7 +44,8 @@ static const struct {
 	  "  tls = starttls  tls_name = {\"none\"} }\n", 6, "none" },
 	{ "tls without a certificate", GOOD "listener \"two\" { address = {\"127.0.0.2:0\"}\n"
 	  "  tls = starttls }\n", 5, "expected" },
-	{ "a certificate that is not there", GOOD "tls \"t\" {\n  certificate = \"/nowhere/x.pem\" }\n",
+	{ "a certificate that is not there",
+	    GOOD "tls \"t\" {\n  certificate = \"/nowhere/x.pem\" }\n",
 	  6, "/nowhere/x.pem" },
 	{ "a certificate that is none", GOOD "tls \"t\" {\n  certificate = \"/dev/null\" }\n", 6,
 	  "/dev/null" },
@@ -56,7 +57,8 @@ static const struct {
 	  5, "a..example" },
 	{ "a port that is none", GOOD "route \"x\" { for = {\"a.example\"} to = {\"h:99999\"} }\n",
 	  5, "HOST[:PORT]" },
-	{ "hosts where MX finds them", GOOD "route \"x\" { for = {\"*\"} via = mx to = {\"h:25\"} }\n",
+	{ "hosts where MX finds them",
+	    GOOD "route \"x\" { for = {\"*\"} via = mx to = {\"h:25\"} }\n",
 	  5, "expected no to" },
 	{ "two routes of one name", GOOD ROUTE, 5, "line 4" },
 	{ "an unknown retry section", GOOD "route \"x\" { for = {\"a.example\"} to = {\"h:25\"}\n"
@@ -76,7 +78,8 @@ static const struct {
 	{ "more reserve than floor", GOOD "queue { floor = \"1M\"\n reserve = \"2M\" }\n", 5,
 	  "reserve" },
 	{ "no host name", LISTENER ROUTE "node { }\n", 3, "hostname" },
-	{ "a host name that is none", "node { hostname = \"a b\" }\n" LISTENER ROUTE, 1, "hostname" },
+	{ "a host name that is none", "node { hostname = \"a b\" }\n" LISTENER ROUTE, 1,
+	    "hostname" },
 	{ "a bracket left open", GOOD "accept { relay_from = {\"127.0.0.0/8\"\n", 6, "" },
 };
 

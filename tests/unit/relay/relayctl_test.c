@@ -141,7 +141,8 @@ static const struct {
 	{ "the foot of a list", relayctl_print_list_end,
 	  "{\"matched\":1,\"queued\":3212,\"held\":12}",
 	  "-- 1 shown, 3212 queued, 12 held\n" },
-	{ "a count", relayctl_print_count_end, "{\"matched\":0,\"bytes\":0}", "0 messages (0 B)\n" },
+	{ "a count", relayctl_print_count_end, "{\"matched\":0,\"bytes\":0}",
+	    "0 messages (0 B)\n" },
 	{ "fields of every kind", relayctl_print_fields,
 	  "{\"a\":1,\"b\":true,\"c\":{\"d\":\"e\"},\"f\":[]}",
 	  "a                  1\nb                  yes\nc                  \n  d                e\n"

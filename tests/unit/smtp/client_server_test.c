@@ -224,7 +224,8 @@ move_server(struct pair *p)
 	assert_int_equal(buf_append(&p->to_client, span_first(buf_span(out), len)), 0);
 	buf_consume(out, len);
 	shown = some(p, buf_len(&p->to_client));
-	buf_consume(&p->to_client, smtp_client_feed(p->client, span_first(buf_span(&p->to_client), shown)));
+	buf_consume(&p->to_client, smtp_client_feed(p->client, span_first(buf_span(&p->to_client),
+	    shown)));
 	return read || len;
 }
 
@@ -242,7 +243,8 @@ run_until(struct pair *p, const unsigned int *count, unsigned int wanted)
 static void
 make_body(struct pair *p)
 {
-	static const char *const parts[] = { "\r\n", ".", "..\r\n", "a", "From me\r\n", "\r\n.\r\n", "xyz" };
+	static const char *const parts[] = { "\r\n", ".", "..\r\n", "a", "From me\r\n", "\r\n.\r\n",
+	    "xyz" };
 	size_t wanted = (size_t)random_below(&p->random.random, BODY_MAX - 16);
 
 	p->body_len = p->body_given = 0;
@@ -259,7 +261,8 @@ make_body(struct pair *p)
 static void
 one_message(struct pair *p)
 {
-	static const char *const addresses[RCPTS] = { "r0@x.example", "r1@x.example", "r2@x.example",
+	static const char *const addresses[RCPTS] = { "r0@x.example", "r1@x.example",
+	    "r2@x.example",
 		"r3@x.example", "r4@x.example" };
 	struct smtp_client_rcpt rcpts[RCPTS] = { 0 };
 	unsigned int done = p->done_count, ended = p->ended_count, ready = p->ready_count;
@@ -273,7 +276,8 @@ one_message(struct pair *p)
 		rcpts[i].address = span_from_cstr(addresses[i]);
 
 	struct smtp_client_mail mail = {
-		.sender = SPAN("s@x.example"), .rcpts = rcpts, .rcpt_count = RCPTS, .body_bytes = p->body_len,
+		.sender = SPAN("s@x.example"), .rcpts = rcpts, .rcpt_count = RCPTS,
+		    .body_bytes = p->body_len,
 	};
 	bool all_refused = p->refused == (1u << RCPTS) - 1;
 
@@ -352,14 +356,16 @@ cut_at_any_time(void **state)
 	for (uint64_t seed = 0; seed < 4000; seed++) {
 		struct pair p;
 		struct smtp_client_rcpt rcpt = { .address = SPAN("r0@x.example") };
-		struct smtp_client_mail mail = { .sender = SPAN(""), .rcpts = &rcpt, .rcpt_count = 1 };
+		struct smtp_client_mail mail = { .sender = SPAN(""), .rcpts = &rcpt,
+		    .rcpt_count = 1 };
 		struct reply lost;
 
 		pair_begin(&p, seed);
 		make_body(&p);
 		mail.body_bytes = p.body_len;
 		smtp_client_send(p.client, &mail);
-		for (uint64_t turn = random_below(&p.random.random, 60); turn > 0 && p.done_count == 0; turn--) {
+		for (uint64_t turn = random_below(&p.random.random, 60); turn > 0 &&
+		    p.done_count == 0; turn--) {
 			(void)move_client(&p);
 			(void)move_server(&p);
 		}

@@ -70,7 +70,8 @@ read_by(struct span input, size_t step)
 	while (result.read < input.len) {
 		enum data_event event;
 		struct span piece;
-		size_t read = data_reader_next(&reader, span_slice(input, result.read, step), &event,
+		size_t read = data_reader_next(&reader, span_slice(input, result.read, step),
+		    &event,
 		    &piece);
 
 		if (event == DATA_BARE || event == DATA_NUL || event == DATA_LINE_TOO_LONG) {
@@ -164,7 +165,8 @@ writer_and_reader_agree(void **state)
 
 				if (shown > len - sent || number % 5 == 0)
 					shown = len - sent;
-				good = data_writer_next(&writer, span_make(body + sent, shown), &piece, &octets);
+				good = data_writer_next(&writer, span_make(body + sent, shown),
+				    &piece, &octets);
 				if (!good)
 					break;
 				memcpy(wire + size, piece.data, piece.len);
@@ -181,7 +183,8 @@ writer_and_reader_agree(void **state)
 				enum data_event event;
 				struct span piece;
 
-				read += data_reader_next(&check, span_make(body + read, len - read), &event, &piece);
+				read += data_reader_next(&check, span_make(body + read, len - read),
+				    &event, &piece);
 				clean = event == DATA_OCTETS;
 			}
 			clean = clean && data_reader_finish(&check);
@@ -213,11 +216,16 @@ faults_and_facts(void **state)
 		bool has_8bit, header_has_8bit;
 	} cases[] = {
 		{ "a nul", SPAN("a\0b\r\n"), 0, DATA_NUL, false, false },
-		{ "a line of just the limit", SPAN("12345678\r\n.\r\n"), 10, DATA_END, false, false },
-		{ "a line over the limit", SPAN("123456789\r\n.\r\n"), 10, DATA_LINE_TOO_LONG, false, false },
-		{ "a stuffed dot does not count", SPAN("..2345678\r\n.\r\n"), 10, DATA_END, false, false },
-		{ "8 bit in the header", SPAN("S: \xc3\xa9\r\n\r\n.\r\n"), 0, DATA_END, true, true },
-		{ "8 bit in the body", SPAN("S: e\r\n\r\n\xc3\xa9\r\n.\r\n"), 0, DATA_END, true, false },
+		{ "a line of just the limit", SPAN("12345678\r\n.\r\n"), 10, DATA_END, false,
+		    false },
+		{ "a line over the limit", SPAN("123456789\r\n.\r\n"), 10, DATA_LINE_TOO_LONG,
+		    false, false },
+		{ "a stuffed dot does not count", SPAN("..2345678\r\n.\r\n"), 10, DATA_END, false,
+		    false },
+		{ "8 bit in the header", SPAN("S: \xc3\xa9\r\n\r\n.\r\n"), 0, DATA_END, true,
+		    true },
+		{ "8 bit in the body", SPAN("S: e\r\n\r\n\xc3\xa9\r\n.\r\n"), 0, DATA_END, true,
+		    false },
 	};
 
 	(void)state;
@@ -229,7 +237,8 @@ faults_and_facts(void **state)
 		print_message("%s\n", cases[i].name);
 		data_reader_init(&reader, DATA_FRAMED_BY_DOT, cases[i].line_bytes_max);
 		for (size_t at = 0; event == DATA_OCTETS && at < cases[i].input.len;)
-			at += data_reader_next(&reader, span_skip(cases[i].input, at), &event, &piece);
+			at += data_reader_next(&reader, span_skip(cases[i].input, at), &event,
+			    &piece);
 		assert_int_equal(event, cases[i].expected);
 		assert_int_equal(reader.has_8bit, cases[i].has_8bit);
 		assert_int_equal(reader.header_has_8bit, cases[i].header_has_8bit);
