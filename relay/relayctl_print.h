@@ -13,19 +13,19 @@ typedef void relayctl_print(struct buf *out, const struct json *value);
 
 /* A message as two lines, with the words it waits for; the head and the foot of such a table. */
 void relayctl_print_list_head(struct buf *out);
-relayctl_print relayctl_print_row;
-relayctl_print relayctl_print_list_end;
+void relayctl_print_row(struct buf *out, const struct json *item);
+void relayctl_print_list_end(struct buf *out, const struct json *end);
 
 /* "3 messages (12.4 KB)", for count. */
-relayctl_print relayctl_print_count_end;
+void relayctl_print_count_end(struct buf *out, const struct json *end);
 
 /* The foot of a changed set: "2 held". */
 void relayctl_print_change_end(struct buf *out, const char *what, const struct json *end);
 
-relayctl_print relayctl_print_explain;
-relayctl_print relayctl_print_dest;
+void relayctl_print_explain(struct buf *out, const struct json *item);
+void relayctl_print_dest(struct buf *out, const struct json *item);
 
 /* Any object, a field a line; objects and lists inside it indented. */
-relayctl_print relayctl_print_fields;
+void relayctl_print_fields(struct buf *out, const struct json *item);
 
 #endif

@@ -145,7 +145,8 @@ static const struct {
 	    "0 messages (0 B)\n" },
 	{ "fields of every kind", relayctl_print_fields,
 	  "{\"a\":1,\"b\":true,\"c\":{\"d\":\"e\"},\"f\":[]}",
-	  "a                  1\nb                  yes\nc                  \n  d                e\n"
+	  "a                  1\nb                  yes\nc                  \n"
+	  "  d                e\n"
 	  "f                  \n" },
 	{ "an item without anything", relayctl_print_row, "{}",
 	  "                   0s      0 B   0                                       <> -> ?\n" },
