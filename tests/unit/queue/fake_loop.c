@@ -1,4 +1,4 @@
-#include "fake_loop.h"
+#include "tests/unit/queue/fake_loop.h"
 
 #include <stdlib.h>
 

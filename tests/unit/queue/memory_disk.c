@@ -1,4 +1,4 @@
-#include "memory_disk.h"
+#include "tests/unit/queue/memory_disk.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -1,4 +1,4 @@
-#include "rig.h"
+#include "tests/unit/queue/rig.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "fake_loop.h"
+#include "tests/unit/queue/fake_loop.h"
 #include "relay/base/mem.h"
 
 static struct rig_event *

@@ -1,7 +1,7 @@
 #ifndef TESTS_UNIT_QUEUE_RIG_H
 #define TESTS_UNIT_QUEUE_RIG_H
 
-#include "memory_disk.h"
+#include "tests/unit/queue/memory_disk.h"
 #include "queue/queue.h"
 
 /*

@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "rig.h"
+#include "tests/unit/queue/rig.h"
 
 static int
 setup(void **state)
