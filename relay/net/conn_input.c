@@ -66,8 +66,10 @@ static void
 take_eof(struct conn *conn)
 {
 	conn->input_eof = true;
-	if (conn->closing)
+	if (conn->closing && conn->output_ended)
 		conn_end(conn, CONN_END_FLUSHED, NULL);
+	else if (conn->closing)
+		conn_update_interest(conn);     /* the last words leave first, then it ends */
 	else if (conn->ops->input_ended && conn->tls_state != TLS_STATE_HANDSHAKE)
 		conn->ops->input_ended(conn->ctx);
 	else
