@@ -43,7 +43,8 @@ void
 committer_add_live(struct committer *committer, const struct manifest_entry *entry)
 {
 	if (committer->live_count == committer->live_capacity) {
-		committer->live_capacity = committer->live_capacity ? 2 * committer->live_capacity : 16;
+		committer->live_capacity = committer->live_capacity ? 2 * committer->live_capacity
+		    : 16;
 		committer->live = mem_resize_array(committer->live, committer->live_capacity,
 		    sizeof(committer->live[0]));
 	}

@@ -1,4 +1,4 @@
-#include "rig.h"
+#include "tests/unit/mailbox/rig.h"
 
 #include <dirent.h>
 #include <errno.h>
