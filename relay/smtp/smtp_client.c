@@ -5,7 +5,7 @@
 #include "relay/base/must.h"
 #include "relay/smtp/smtp_client_private.h"
 
-enum { EXPECTED_SPARE = 8 };
+enum { EXPECTED_SPARE = 8, CHALLENGE_COUNT_MAX = 16 };
 
 struct smtp_client *
 smtp_client_new(const struct smtp_client_settings *settings, const struct smtp_client_ops *ops,
@@ -54,7 +54,11 @@ smtp_client_expect(struct smtp_client *c, enum expected_kind kind, size_t rcpt)
 		c->expected_first = 0;
 	}
 	c->expected[(c->expected_first + c->expected_count++) % c->expected_capacity] =
-	    (struct expected){ .kind = kind, .rcpt = rcpt };
+	    (struct expected){
+		.kind = kind,
+		.rcpt = rcpt,
+		.said_at = c->commands_wrote + buf_len(&c->out),
+	};
 }
 
 static struct expected
@@ -129,7 +133,7 @@ smtp_client_fail(struct smtp_client *c, enum smtp_client_at at, const struct rep
 	buf_clear(&c->out);
 	(void)err_set(&failure.err, is_protocol_error ? ERR_FORMAT : ERR_REFUSED, "%s", why);
 	if (c->mail)
-		smtp_client_abandon(c, reply, from_peer);
+		smtp_client_abandon(c, at, reply, from_peer);
 	if (!quitting)
 		c->ops->failed(c->ctx, &failure);
 }
@@ -210,7 +214,8 @@ answer_challenge(struct smtp_client *c, struct span text)
 
 	buf_init(&challenge, SMTP_CLIENT_INPUT_BYTES_MIN);
 	buf_init(&response, SMTP_CLIENT_INPUT_BYTES_MIN / 2);
-	if (base64_decode(span_trim(text), &challenge, NULL) < 0 ||
+	if (++c->challenge_count > CHALLENGE_COUNT_MAX ||
+	    base64_decode(span_trim(text), &challenge, NULL) < 0 ||
 	    c->ops->auth(c->ctx, true, buf_span(&challenge), &response) < 0)
 		(void)buf_append_byte(&c->out, '*');
 	else
@@ -241,21 +246,6 @@ after_hello(struct smtp_client *c)
 	}
 }
 
-static void
-starttls_answered(struct smtp_client *c, const struct reply *reply)
-{
-	if (reply->code == 220) {
-		c->state = CLIENT_WAITS_TLS;
-	} else if (c->settings->tls == SMTP_CLIENT_TLS_REQUIRED) {
-		smtp_client_fail(c, SMTP_CLIENT_AT_STARTTLS, reply, true, false,
-		    "STARTTLS was refused");
-	} else if (c->settings->mechanism.len) {
-		begin_auth(c);
-	} else {
-		smtp_client_ready(c);
-	}
-}
-
 /* A refusal as 4yz or 5yz, whatever odd code the peer chose. */
 static struct reply
 as_refusal(const struct reply *reply)
@@ -266,6 +256,23 @@ as_refusal(const struct reply *reply)
 		reply_set(&refusal, 450, "4.5.0", "unexpected reply %u: %.400s", reply->code,
 		    reply->text);
 	return refusal;
+}
+
+static void
+starttls_answered(struct smtp_client *c, const struct reply *reply)
+{
+	struct reply refusal = as_refusal(reply);
+
+	if (reply->code == 220) {
+		c->state = CLIENT_WAITS_TLS;
+	} else if (c->settings->tls == SMTP_CLIENT_TLS_REQUIRED) {
+		smtp_client_fail(c, SMTP_CLIENT_AT_STARTTLS, &refusal, true, false,
+		    "STARTTLS was refused");
+	} else if (c->settings->mechanism.len) {
+		begin_auth(c);
+	} else {
+		smtp_client_ready(c);
+	}
 }
 
 static void
@@ -299,7 +306,7 @@ opening_reply(struct smtp_client *c, struct expected what, const struct reply *r
 			    "HELO was refused");
 		return;
 	case EXPECTED_STARTTLS:
-		starttls_answered(c, reply_is_positive(reply) ? reply : &refusal);
+		starttls_answered(c, reply);
 		return;
 	case EXPECTED_AUTH:
 		if (reply_is_positive(reply))
@@ -324,6 +331,22 @@ opening_reply(struct smtp_client *c, struct expected what, const struct reply *r
 
 /* ---- input ---------------------------------------------------------------- */
 
+/* A reply though nothing was asked: a refusal of the body that is still leaving, or nonsense. */
+static void
+unasked_reply(struct smtp_client *c, const struct reply *reply)
+{
+	bool refuses_body = c->state == CLIENT_MAIL &&
+			    (reply_is_transient(reply) || reply_is_permanent(reply));
+
+	if (reply->code == 421)
+		smtp_client_fail(c, smtp_client_at(c), reply, true, false, "the peer is closing");
+	else if (refuses_body)
+		smtp_client_fail(c, SMTP_CLIENT_AT_BODY, reply, true, false,
+		    "the peer refused the message before it was complete");
+	else
+		fail_protocol(c, "a reply that answers nothing");
+}
+
 static void
 complete_reply(struct smtp_client *c, struct span text)
 {
@@ -332,15 +355,12 @@ complete_reply(struct smtp_client *c, struct span text)
 	c->reply_count++;
 	c->first_line = true;
 	if (c->expected_count == 0) {
-		if (reply.code == 421)
-			smtp_client_fail(c, smtp_client_at(c), &reply, true, false,
-			    "the peer is closing");
-		else if (c->state == CLIENT_MAIL && !reply_is_positive(&reply) &&
-		    !reply_is_intermediate(&reply))
-			smtp_client_fail(c, SMTP_CLIENT_AT_BODY, &reply, true, false,
-			    "the peer refused the message before it was complete");
-		else
-			fail_protocol(c, "a reply that answers nothing");
+		unasked_reply(c, &reply);
+		return;
+	}
+	c->closing = reply.code == 421;
+	if (c->expected[c->expected_first].said_at > c->commands_wrote && !c->closing) {
+		fail_protocol(c, "a reply to what has not been said yet");
 		return;
 	}
 
@@ -355,7 +375,7 @@ complete_reply(struct smtp_client *c, struct span text)
 		return;
 	}
 	opening_reply(c, what, &reply);
-	if (reply.code == 421 && !is_over(c))
+	if (c->closing && !is_over(c))
 		smtp_client_fail(c, at_of(what.kind), &reply, true, false, "the peer is closing");
 }
 
@@ -417,10 +437,12 @@ smtp_client_output(struct smtp_client *c, bool *is_body_out)
 void
 smtp_client_wrote(struct smtp_client *c, size_t octets)
 {
-	if (!buf_is_empty(&c->out))
+	if (!buf_is_empty(&c->out)) {
 		buf_consume(&c->out, octets);
-	else if (octets)
+		c->commands_wrote += octets;
+	} else if (octets) {
 		smtp_client_body_wrote(c, octets);
+	}
 	if (c->state == CLIENT_MAIL)
 		smtp_client_advance(c);
 }

@@ -1,8 +1,13 @@
 #include "relay/base/mem.h"
 #include "relay/base/must.h"
+#include "relay/mail/address.h"
 #include "relay/smtp/smtp_client_private.h"
 
-enum { COMMAND_BYTES_MAX = 2048, PIPELINE_COUNT_DEFAULT = 100 };
+enum {
+	COMMAND_BYTES_MAX = 2048,       /* free in the output before one is composed */
+	PARAM_BYTES_MAX = 500,
+	PIPELINE_COUNT_DEFAULT = 100,
+};
 
 /* ---- outcomes ------------------------------------------------------------- */
 
@@ -42,12 +47,13 @@ finish(struct smtp_client *c)
 	if (c->state == CLIENT_MAIL)
 		c->state = CLIENT_READY;
 	c->ops->done(c->ctx);
-	if (c->state == CLIENT_READY && !c->mail)
+	if (c->state == CLIENT_READY && !c->mail && !c->closing)
 		smtp_client_ready(c);
 }
 
 void
-smtp_client_abandon(struct smtp_client *c, const struct reply *reply, bool from_peer)
+smtp_client_abandon(struct smtp_client *c, enum smtp_client_at at, const struct reply *reply,
+		    bool from_peer)
 {
 	struct reply unknown;
 
@@ -56,19 +62,29 @@ smtp_client_abandon(struct smtp_client *c, const struct reply *reply, bool from_
 		/* Sent and not answered is as good as accepted: an eager body may be complete. */
 		bool uncertain = c->end_began && c->fates[i] != RCPT_UNSENT;
 
-		settle(c, i, uncertain ? &unknown : reply, smtp_client_at(c), from_peer &&
-		    !uncertain,
-		    uncertain);
+		settle(c, i, uncertain ? &unknown : reply, uncertain ? SMTP_CLIENT_AT_END : at,
+		    from_peer && !uncertain, uncertain);
 	}
 	finish(c);
 }
 
 /* ---- commands ------------------------------------------------------------- */
 
+/*
+ * One line is one command: nothing that could end it early, and nothing that would make it longer
+ * than any server takes.  What we accepted ourselves is never of that kind.
+ */
+static bool
+is_sendable(struct span text, size_t bytes_max)
+{
+	return text.len <= bytes_max && !span_has_control(text);
+}
+
+/* A parameter of no consequence for delivery is left out when it cannot be said. */
 static void
 put_xtext_param(struct smtp_client *c, const char *name, struct span value)
 {
-	if (value.len)
+	if (value.len && is_sendable(value, PARAM_BYTES_MAX))
 		(void)buf_appendf(&c->out, " %s=%.*s", name, SPAN_ARGS(value));
 }
 
@@ -91,7 +107,8 @@ put_mail(struct smtp_client *c)
 			    : "HDRS");
 		put_xtext_param(c, "ENVID", mail->envid);
 	}
-	if (mail->transid.len && smtp_peer_offers(peer, SMTP_CHECKPOINT))
+	if (mail->transid.len && is_sendable(mail->transid, PARAM_BYTES_MAX) &&
+	    smtp_peer_offers(peer, SMTP_CHECKPOINT))
 		(void)buf_appendf(&c->out, " TRANSID=<%.*s>", SPAN_ARGS(mail->transid));
 	if (smtp_peer_offers(peer, SMTP_XORIGIN))
 		put_xtext_param(c, "XORIGIN", mail->origin);
@@ -121,11 +138,21 @@ static void
 put_rcpt(struct smtp_client *c, size_t index)
 {
 	const struct smtp_client_rcpt *rcpt = &c->mail->rcpts[index];
+	struct reply reply;
+
+	if (!is_sendable(rcpt->address, ADDRESS_TEXT_BYTES_MAX)) {
+		reply_set(&reply, 553, "5.1.3", "the address cannot be said in SMTP");
+		settle(c, index, &reply, SMTP_CLIENT_AT_RCPT, false, false);
+		c->answered_count++;
+		return;
+	}
 
 	(void)buf_appendf(&c->out, "RCPT TO:<%.*s>", SPAN_ARGS(rcpt->address));
 	if (smtp_peer_offers(&c->peer, SMTP_DSN)) {
 		put_notify(c, rcpt->notify);
-		put_xtext_param(c, "ORCPT", rcpt->orcpt);
+		/* RFC 6533 section 3: raw UTF-8 in it only where SMTPUTF8 was said. */
+		if (c->mail->needs_utf8 || span_is_ascii(rcpt->orcpt))
+			put_xtext_param(c, "ORCPT", rcpt->orcpt);
 	}
 	(void)buf_append(&c->out, SPAN("\r\n"));
 	smtp_client_expect(c, EXPECTED_RCPT, index);
@@ -143,18 +170,6 @@ may_send(const struct smtp_client *c)
 	if (!smtp_peer_offers(&c->peer, SMTP_PIPELINING))
 		return c->expected_count == 0;
 	return c->expected_count < (count_max ? count_max : PIPELINE_COUNT_DEFAULT);
-}
-
-static void
-put_bdat(struct smtp_client *c)
-{
-	uint64_t left = c->mail->body_bytes - c->body_sent;
-	uint64_t chunk_max = c->settings->chunk_bytes_max;
-
-	c->chunk_left = chunk_max && left > chunk_max ? chunk_max : left;
-	c->chunk_is_last = c->chunk_left == left;
-	(void)buf_appendf(&c->out, "BDAT %llu%s\r\n", (unsigned long long)c->chunk_left,
-	    c->chunk_is_last ? " LAST" : "");
 }
 
 /* DATA goes with the group; a body by BDAT begins when a recipient is sure, or at once if small. */
@@ -177,7 +192,7 @@ put_data(struct smtp_client *c)
 
 		if (!eager && (c->answered_count < count || c->accepted_count == 0))
 			return;
-		put_bdat(c);
+		smtp_client_begin_chunk(c);
 		c->body = BODY_DUE;
 	} else {
 		if (c->answered_count == count && c->accepted_count == 0)
@@ -226,6 +241,8 @@ is_possible(const struct smtp_client *c, struct reply *reply)
 		reply_set(reply, 554, "5.6.7", "the next hop does not take UTF-8 addresses");
 	else if (c->peer.size_max && mail->body_bytes > c->peer.size_max)
 		reply_set(reply, 552, "5.3.4", "the message is larger than the next hop takes");
+	else if (!is_sendable(mail->sender, ADDRESS_TEXT_BYTES_MAX))
+		reply_set(reply, 553, "5.1.7", "the sender's address cannot be said in SMTP");
 	else
 		return true;
 	return false;
@@ -252,7 +269,10 @@ smtp_client_send(struct smtp_client *c, const struct smtp_client_mail *mail)
 	c->piece = c->wire = c->end = SPAN("");
 	c->wire_octets = 0;
 	c->chunking = c->settings->use_chunking && smtp_peer_offers(&c->peer, SMTP_CHUNKING);
+	c->waits_for_body = c->chunk_is_last = false;
+	c->chunk_left = 0;
 	data_writer_init(&c->writer);
+	data_reader_init(&c->check, DATA_FRAMED_BY_COUNT, 0);
 	if (!is_possible(c, &reply)) {
 		for (size_t i = 0; i < mail->rcpt_count; i++)
 			settle(c, i, &reply, SMTP_CLIENT_AT_MAIL, false, false);
@@ -260,158 +280,6 @@ smtp_client_send(struct smtp_client *c, const struct smtp_client_mail *mail)
 		return;
 	}
 	smtp_client_advance(c);
-}
-
-/* ---- the body ------------------------------------------------------------- */
-
-/* More of the body from the application, if it is needed; false when there is none now. */
-static bool
-fetch_piece(struct smtp_client *c)
-{
-	struct reply reply;
-
-	if (c->piece.len)
-		return true;
-	switch (c->ops->body(c->ctx, &c->piece)) {
-	case SMTP_CLIENT_BODY_PIECE:
-		must(c->piece.len > 0);
-		return true;
-	case SMTP_CLIENT_BODY_WAIT:
-		c->waits_for_body = true;
-		return false;
-	case SMTP_CLIENT_BODY_END:
-		c->piece = SPAN("");
-		if (!c->chunking) {
-			c->end = data_writer_end(&c->writer);
-			if (c->end.len)
-				return false;
-		}
-		break;
-	case SMTP_CLIENT_BODY_FAILED:
-		break;
-	}
-	/* Never the final dot behind a body that is not whole. */
-	reply_set(&reply, 451, "4.3.0", "the message could not be read");
-	smtp_client_fail(c, SMTP_CLIENT_AT_BODY, &reply, false, false, reply.text);
-	return false;
-}
-
-static void
-next_wire_of_data(struct smtp_client *c)
-{
-	struct reply reply;
-
-	if (!fetch_piece(c))
-		return;
-	if (data_writer_next(&c->writer, c->piece, &c->wire, &c->wire_octets))
-		return;
-	c->wire = SPAN("");
-	reply_set(&reply, 554, "5.6.0", "the message holds a bare CR or LF, or an octet 0");
-	smtp_client_fail(c, SMTP_CLIENT_AT_BODY, &reply, false, false, reply.text);
-}
-
-static void
-next_wire_of_chunk(struct smtp_client *c)
-{
-	if (c->chunk_left == 0 || !fetch_piece(c))
-		return;
-	c->wire = c->chunk_left < c->piece.len ? span_first(c->piece, (size_t)c->chunk_left)
-	    : c->piece;
-	c->wire_octets = c->wire.len;
-}
-
-/* A chunk is put out whole: its reply is waited for, and the next one may follow. */
-static void
-end_chunk(struct smtp_client *c)
-{
-	if (!c->chunk_is_last) {
-		smtp_client_expect(c, EXPECTED_CHUNK, 0);
-		put_bdat(c);
-		return;
-	}
-	c->body = BODY_LEFT;
-	c->end_began = true;
-	if (c->settings->lmtp)
-		for (size_t i = 0; i < c->mail->rcpt_count; i++) {
-			if (c->fates[i] == RCPT_ACCEPTED)
-				smtp_client_expect(c, EXPECTED_END, i);
-		}
-	else
-		smtp_client_expect(c, EXPECTED_END, 0);
-}
-
-struct span
-smtp_client_body_output(struct smtp_client *c, bool *is_body_out)
-{
-	if (c->body == BODY_DUE)
-		c->body = BODY_LEAVING;
-	if (c->body != BODY_LEAVING || c->waits_for_body)
-		return SPAN("");
-	if (c->end.len)
-		return c->end;
-	if (c->wire.len == 0) {
-		if (c->chunking)
-			next_wire_of_chunk(c);
-		else
-			next_wire_of_data(c);
-	}
-	if (c->chunking && c->chunk_left == 0 && c->body == BODY_LEAVING &&
-	    c->state == CLIENT_MAIL) {
-		end_chunk(c);
-		return buf_span(&c->out);
-	}
-	if (c->wire.len == 0)
-		return c->end;          /* just made, or empty */
-	*is_body_out = c->wire_octets > 0;
-	return c->wire;
-}
-
-static void
-end_left(struct smtp_client *c)
-{
-	c->body = BODY_LEFT;
-	if (c->accepted_count == 0) {
-		smtp_client_expect(c, EXPECTED_EMPTY_END, 0);
-		return;
-	}
-	if (!c->settings->lmtp) {
-		smtp_client_expect(c, EXPECTED_END, 0);
-		return;
-	}
-	for (size_t i = 0; i < c->mail->rcpt_count; i++)
-		if (c->fates[i] == RCPT_ACCEPTED)
-			smtp_client_expect(c, EXPECTED_END, i);
-}
-
-void
-smtp_client_body_wrote(struct smtp_client *c, size_t octets)
-{
-	if (c->end.len) {
-		must(octets <= c->end.len);
-		c->end_began = true;
-		c->end = span_skip(c->end, octets);
-		if (c->end.len == 0)
-			end_left(c);
-		return;
-	}
-	must(octets <= c->wire.len);
-	c->wire = span_skip(c->wire, octets);
-	if (c->wire_octets) {
-		c->wire_octets -= octets;
-		c->piece = span_skip(c->piece, octets);
-		c->body_sent += octets;
-	}
-	if (c->chunking) {
-		c->chunk_left -= octets;
-		if (c->chunk_left == 0)
-			end_chunk(c);
-	}
-}
-
-void
-smtp_client_resume(struct smtp_client *c)
-{
-	c->waits_for_body = false;
 }
 
 /* ---- replies -------------------------------------------------------------- */
@@ -422,7 +290,7 @@ mail_replied(struct smtp_client *c, const struct reply *reply)
 	if (reply_is_positive(reply))
 		return;
 	c->mail_refused = true;
-	c->mail_reply = *reply;
+	
 	for (size_t i = 0; i < c->mail->rcpt_count; i++)
 		settle(c, i, reply, SMTP_CLIENT_AT_MAIL, true, false);
 	c->rcpt_next = c->mail->rcpt_count;
@@ -465,21 +333,27 @@ data_replied(struct smtp_client *c, const struct reply *reply)
 	}
 }
 
-/* A chunk in the middle was refused: what follows could only be refused as well. */
+/*
+ * A chunk in the middle was refused.  The one that is leaving has to be completed, for its length
+ * was said; no other follows it.
+ */
 static void
 chunk_replied(struct smtp_client *c, const struct reply *reply)
 {
-	if (reply_is_positive(reply))
-		return;
-	settle_accepted(c, reply, SMTP_CLIENT_AT_BODY);
-	smtp_client_fail(c, SMTP_CLIENT_AT_BODY, reply, true, false, "a chunk was refused");
+	if (!reply_is_positive(reply)) {
+		c->needs_rset = true;
+		settle_accepted(c, reply, SMTP_CLIENT_AT_BODY);
+	}
+	if (c->body == BODY_LEFT && c->expected_count == 0)
+		finish(c);
 }
 
 static void
 end_replied(struct smtp_client *c, size_t rcpt, const struct reply *reply)
 {
 	/* RFC 3030 section 2: after a BDAT that failed the transaction may still be open. */
-	c->needs_rset = c->chunking && !reply_is_positive(reply);
+	if (c->chunking && !reply_is_positive(reply))
+		c->needs_rset = true;
 	if (c->settings->lmtp)
 		settle(c, rcpt, reply, SMTP_CLIENT_AT_END, true, false);
 	else
@@ -504,7 +378,7 @@ smtp_client_mail_reply(struct smtp_client *c, struct expected what, const struct
 		break;
 	case EXPECTED_CHUNK:
 		chunk_replied(c, reply);
-		break;
+		return;
 	case EXPECTED_END:
 		end_replied(c, what.rcpt, reply);
 		return;

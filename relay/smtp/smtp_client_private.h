@@ -1,8 +1,9 @@
 /*
- * The inside of the sending engine, shared by its two files and nobody else.
+ * The inside of the sending engine, shared by its files and nobody else.
  *
  *   smtp_client.c        life, input, output, the way to READY and out again
  *   smtp_client_mail.c   a transaction from MAIL to its last outcome
+ *   smtp_client_body.c   its body, by DATA and by BDAT
  */
 #ifndef RELAY_SMTP_CLIENT_PRIVATE_H
 #define RELAY_SMTP_CLIENT_PRIVATE_H
@@ -32,6 +33,7 @@ enum expected_kind {
 struct expected {
 	enum expected_kind kind;
 	size_t rcpt;
+	uint64_t said_at;               /* octets of commands that leave before it may come */
 };
 
 enum client_state {
@@ -66,9 +68,12 @@ struct smtp_client {
 	struct reply_reader reader;
 	enum client_state state;
 	bool tls, extended, quit_wanted, needs_rset, first_line;
+	bool closing;                   /* 421 came: no further transaction */
+	unsigned int challenge_count;
 	struct smtp_peer peer;
 	struct reply greeting;
 	uint64_t reply_count;
+	uint64_t commands_wrote;        /* octets of them */
 
 	struct expected *expected;      /* a ring */
 	size_t expected_first, expected_count, expected_capacity;
@@ -78,10 +83,10 @@ struct smtp_client {
 	enum rcpt_fate *fates;
 	size_t fates_capacity, rcpt_next, accepted_count, answered_count, settled_count;
 	bool mail_sent, data_sent, mail_refused, chunking;
-	struct reply mail_reply;
 	enum body_state body;
 	bool waits_for_body, end_began;
-	struct data_writer writer;
+	struct data_writer writer;      /* by DATA */
+	struct data_reader check;       /* by BDAT */
 	struct span piece;              /* of body(): what has not left yet */
 	struct span wire;               /* the part that is being written */
 	size_t wire_octets;             /* octets of the body that it stands for */
@@ -101,7 +106,10 @@ void smtp_client_advance(struct smtp_client *c);
 void smtp_client_mail_reply(struct smtp_client *c, struct expected what, const struct reply *reply);
 
 /* No more replies will come: every recipient without an outcome gets one, then done(). */
-void smtp_client_abandon(struct smtp_client *c, const struct reply *reply, bool from_peer);
+void smtp_client_abandon(struct smtp_client *c, enum smtp_client_at at, const struct reply *reply,
+			 bool from_peer);
+
+void smtp_client_begin_chunk(struct smtp_client *c);
 
 /* The next piece of the body to write; empty when there is none now. */
 struct span smtp_client_body_output(struct smtp_client *c, bool *is_body_out);
