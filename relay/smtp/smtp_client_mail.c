@@ -290,7 +290,7 @@ mail_replied(struct smtp_client *c, const struct reply *reply)
 	if (reply_is_positive(reply))
 		return;
 	c->mail_refused = true;
-	
+
 	for (size_t i = 0; i < c->mail->rcpt_count; i++)
 		settle(c, i, reply, SMTP_CLIENT_AT_MAIL, true, false);
 	c->rcpt_next = c->mail->rcpt_count;
