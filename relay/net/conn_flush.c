@@ -1,6 +1,7 @@
 #include "relay/net/conn_private.h"
 
 #include <errno.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -8,7 +9,10 @@
 #include "relay/base/mem.h"
 #include "relay/base/must.h"
 
-enum { IOV_MAX_HERE = 32 };
+enum {
+	IOV_MAX_HERE = 32,
+	RECORD_BYTES = 16 << 10,        /* RFC 8446 section 5.1 */
+};
 
 /* Of what is behind STARTTLS no octet may leave in clear. */
 static size_t
@@ -43,19 +47,43 @@ write_clear(struct conn *conn)
 	return -1;
 }
 
+/*
+ * The octets of the next record: as they lie if the first piece fills one, else several small
+ * pieces together.  A write that blocked is repeated with the same octets in front, as it must
+ * be, for the queue only grows at its end.
+ */
+static struct span
+gather_record(struct conn *conn)
+{
+	struct iovec iov[IOV_MAX_HERE];
+	int count = conn_output_front(&conn->output, iov, IOV_MAX_HERE);
+	size_t len = 0;
+
+	if (count == 0)
+		return SPAN("");
+	if (count == 1 || iov[0].iov_len >= RECORD_BYTES)
+		return span_make(iov[0].iov_base, iov[0].iov_len);
+	for (int i = 0; i < count && len < RECORD_BYTES; i++) {
+		size_t more = iov[i].iov_len < RECORD_BYTES - len ? iov[i].iov_len
+		    : RECORD_BYTES - len;
+
+		memcpy(conn->loop->scratch + len, iov[i].iov_base, more);
+		len += more;
+	}
+	return span_make(conn->loop->scratch, len);
+}
+
 static ssize_t
 write_tls(struct conn *conn)
 {
 	struct err err = { .kind = ERR_NONE };
-	struct iovec iov;
+	struct span record = gather_record(conn);
 	size_t written = 0;
 
-	if (conn_output_front(&conn->output, &iov, 1) == 0)
-		return -1;
-	if (iov.iov_len == 0)
+	if (record.len == 0)
 		return 0;
 	conn->write_blocked_on_read = false;
-	switch (tls_stream_write(conn->tls, span_make(iov.iov_base, iov.iov_len), &written, &err)) {
+	switch (tls_stream_write(conn->tls, record, &written, &err)) {
 	case TLS_STEP_DONE:
 		return (ssize_t)written;
 	case TLS_STEP_WANTS_READ:

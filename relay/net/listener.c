@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -119,6 +120,7 @@ accept_one(struct listener_socket *socket)
 	struct sockaddr_storage storage = { 0 };
 	socklen_t len = sizeof(storage);
 	struct endpoint peer, local;
+	const int on = 1;
 	int fd = accept4(socket->fd, (struct sockaddr *)&storage, &len,
 	    SOCK_CLOEXEC | SOCK_NONBLOCK);
 
@@ -133,6 +135,9 @@ accept_one(struct listener_socket *socket)
 	}
 	peer = socket_address_read(&storage);
 	local = socket_address_local(fd);
+	/* A reply must not wait for the acknowledgement of the one before it. */
+	if (local.family != ENDPOINT_UNIX)
+		(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	listener->ops->accepted(listener->ctx, conn_new(fd, &peer, &local));
 	return true;
 }

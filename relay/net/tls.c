@@ -5,6 +5,7 @@
 #include <openssl/x509v3.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "relay/base/mem.h"
 #include "relay/base/must.h"
@@ -13,6 +14,10 @@
 enum { HANDSHAKE_TIMEOUT_MS = 30 * 1000, IDENTITIES_MAX = 16 };
 
 static const unsigned char alpn_smtp[] = { 4, 's', 'm', 't', 'p' };
+
+/* As a server only what testssl finds no fault with; as a client whatever is not broken. */
+static const char server_ciphers[] = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20";
+static const char client_ciphers[] = "HIGH:!aNULL:!eNULL:!PSK:!SRP";
 
 struct tls_context {
 	atomic_uint references;
@@ -34,11 +39,15 @@ tls_set_err(struct err *err, SSL *ssl, const char *what)
 	long verified = ssl ? SSL_get_verify_result(ssl) : X509_V_OK;
 	unsigned long code = ERR_peek_last_error();
 
-	if (verified != X509_V_OK)
+	/* A doubtful certificate that was let in is not what broke the connection later. */
+	if (verified != X509_V_OK && ERR_GET_LIB(code) == ERR_LIB_SSL &&
+	    ERR_GET_REASON(code) == SSL_R_CERTIFICATE_VERIFY_FAILED)
 		(void)snprintf(reason, sizeof(reason), "certificate verify failed: %s",
 		    X509_verify_cert_error_string(verified));
 	else if (code && ERR_reason_error_string(code))
 		(void)snprintf(reason, sizeof(reason), "%s", ERR_reason_error_string(code));
+	else if (code)
+		(void)snprintf(reason, sizeof(reason), "OpenSSL error %lx", code);
 	else
 		(void)snprintf(reason, sizeof(reason), "the peer closed the connection");
 	ERR_clear_error();
@@ -98,6 +107,17 @@ look_at_validity(struct tls_context *context, const char *file, X509 *certificat
 		context->warning = mem_format("%s: the certificate is not valid yet", file);
 }
 
+/* OpenSSL would ask at the terminal. */
+static int
+refuse_password(char *buffer, int size, int writing, void *arg)
+{
+	(void)buffer;
+	(void)size;
+	(void)writing;
+	(void)arg;
+	return -1;
+}
+
 static int
 load_identity(struct tls_context *context, SSL_CTX *ctx, const struct tls_identity *identity,
     struct err *err)
@@ -132,9 +152,9 @@ load_identity(struct tls_context *context, SSL_CTX *ctx, const struct tls_identi
 }
 
 static SSL_CTX *
-new_ctx(const SSL_METHOD *method, enum tls_version version_min)
+new_ctx(bool is_server, enum tls_version version_min)
 {
-	SSL_CTX *ctx = SSL_CTX_new(method);
+	SSL_CTX *ctx = SSL_CTX_new(is_server ? TLS_server_method() : TLS_client_method());
 
 	must(ctx != NULL);
 	(void)SSL_CTX_set_min_proto_version(ctx,
@@ -142,7 +162,8 @@ new_ctx(const SSL_METHOD *method, enum tls_version version_min)
 	/* An end without close_notify is an end: SMTP says itself when it is complete. */
 	SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
 	    SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_IGNORE_UNEXPECTED_EOF);
-	(void)SSL_CTX_set_cipher_list(ctx, "ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL:!eNULL");
+	must(SSL_CTX_set_cipher_list(ctx, is_server ? server_ciphers : client_ciphers) == 1);
+	SSL_CTX_set_default_passwd_cb(ctx, refuse_password);
 	(void)SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
 	(void)SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS);
 	return ctx;
@@ -222,10 +243,31 @@ accept_any(int good, X509_STORE_CTX *store)
 	return 1;
 }
 
+/*
+ * The tickets of all contexts may share keys, but who was verified under one CA must not go on
+ * under another: a ticket opens only a session of the same certificate and CA file.
+ */
+static int
+bind_sessions(SSL_CTX *ctx, const char *ca_file)
+{
+	const char *file = ca_file ? ca_file : "";
+	unsigned char id[EVP_MAX_MD_SIZE], certificate[EVP_MAX_MD_SIZE];
+	unsigned int id_len = 0, certificate_len = 0;
+	EVP_MD_CTX *digest = EVP_MD_CTX_new();
+	int good = digest && X509_digest(SSL_CTX_get0_certificate(ctx), EVP_sha256(), certificate,
+	    &certificate_len) == 1 && EVP_DigestInit_ex(digest, EVP_sha256(), NULL) == 1 &&
+	    EVP_DigestUpdate(digest, certificate, certificate_len) == 1 &&
+	    EVP_DigestUpdate(digest, file, strlen(file)) == 1 &&
+	    EVP_DigestFinal_ex(digest, id, &id_len) == 1 &&
+	    SSL_CTX_set_session_id_context(ctx, id, id_len) == 1;
+
+	EVP_MD_CTX_free(digest);
+	return good;
+}
+
 static int
 set_up_server(SSL_CTX *ctx, const struct tls_server_settings *settings, struct err *err)
 {
-	static const unsigned char session_context[] = "chapar";
 	int mode = SSL_VERIFY_NONE;
 
 	if (settings->ca_file && load_ca(ctx, settings->ca_file, true, err) < 0)
@@ -236,7 +278,9 @@ set_up_server(SSL_CTX *ctx, const struct tls_server_settings *settings, struct e
 		mode |= SSL_VERIFY_FAIL_IF_NO_PEER_CERT;
 	SSL_CTX_set_verify(ctx, mode,
 	    settings->client_auth == TLS_CLIENT_AUTH_ASK ? accept_any : NULL);
-	(void)SSL_CTX_set_session_id_context(ctx, session_context, sizeof(session_context) - 1);
+	if (bind_sessions(ctx, settings->ca_file) != 1)
+		return tls_set_err(err, NULL, "TLS context");
+	(void)SSL_CTX_set_dh_auto(ctx, 1);
 	tls_tickets_set_up(ctx, settings->ticket_keys);
 	SSL_CTX_set_alpn_select_cb(ctx, choose_alpn, NULL);
 	return 0;
@@ -245,14 +289,23 @@ set_up_server(SSL_CTX *ctx, const struct tls_server_settings *settings, struct e
 struct tls_context *
 tls_server_context_new(const struct tls_server_settings *settings, struct err *err)
 {
-	struct tls_context *context = new_context(true, settings->handshake_timeout_ms);
+	struct tls_context *context;
 
 	ERR_clear_error();
-	must(settings->identity_count > 0 && settings->identity_count <= IDENTITIES_MAX);
+	if (settings->identity_count == 0 || settings->identity_count > IDENTITIES_MAX) {
+		(void)err_set(err, ERR_CONFIG, "a TLS server needs 1 to %d certificates",
+		    IDENTITIES_MAX);
+		return NULL;
+	}
+	if (settings->client_auth == TLS_CLIENT_AUTH_REQUIRE && !settings->ca_file) {
+		(void)err_set(err, ERR_CONFIG, "client certificates are required without a ca");
+		return NULL;
+	}
+	context = new_context(true, settings->handshake_timeout_ms);
 	if (settings->ticket_keys)
 		context->ticket_keys = tls_ticket_keys_ref(settings->ticket_keys);
 	for (size_t i = 0; i < settings->identity_count; i++) {
-		SSL_CTX *ctx = new_ctx(TLS_server_method(), settings->version_min);
+		SSL_CTX *ctx = new_ctx(true, settings->version_min);
 
 		context->contexts[context->context_count++] = ctx;
 		if (load_identity(context, ctx, &settings->identities[i], err) < 0 ||
@@ -270,7 +323,7 @@ struct tls_context *
 tls_client_context_new(const struct tls_client_settings *settings, struct err *err)
 {
 	struct tls_context *context = new_context(false, settings->handshake_timeout_ms);
-	SSL_CTX *ctx = new_ctx(TLS_client_method(), settings->version_min);
+	SSL_CTX *ctx = new_ctx(false, settings->version_min);
 	bool good = true;
 
 	ERR_clear_error();

@@ -19,7 +19,8 @@ ask_for_name(SSL *ssl, const char *name)
 
 	if (endpoint_parse_ip(span_from_cstr(name), 0, &endpoint))
 		return X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), name) == 1;
-	SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+	SSL_set_hostflags(ssl,
+	    X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
 	return SSL_set1_host(ssl, name) == 1;
 }
 
@@ -36,11 +37,14 @@ say_name(SSL *ssl, const char *name)
 int
 tls_session_ask(SSL *ssl, const struct tls_peer *peer, struct err *err)
 {
-	say_name(ssl, peer->name);
+	bool has_name = peer->name && peer->name[0];
+
+	say_name(ssl, has_name ? peer->name : NULL);
 	(void)SSL_set_alpn_protos(ssl, alpn_smtp, sizeof(alpn_smtp));
 	SSL_set_verify(ssl, peer->verify == TLS_VERIFY_NAME ? SSL_VERIFY_PEER : SSL_VERIFY_NONE,
 	    NULL);
-	if (peer->verify == TLS_VERIFY_NAME && (!peer->name || !ask_for_name(ssl, peer->name)))
+	/* Asked for in any case, so that tls_info tells the truth where nothing depends on it. */
+	if ((!has_name || !ask_for_name(ssl, peer->name)) && peer->verify == TLS_VERIFY_NAME)
 		return err_set(err, ERR_TLS, "there is no name to verify");
 	return 0;
 }
@@ -76,6 +80,15 @@ tls_fingerprint_parse(struct span text, uint8_t fingerprint_out[TLS_FINGERPRINT_
 
 /* ---- what was found --------------------------------------------------------- */
 
+/* On its way to log lines and Received fields: printable ASCII without blanks. */
+static void
+make_safe(char *text)
+{
+	for (; *text; text++)
+		if (!ascii_is_graph(*text))
+			*text = '?';
+}
+
 static void
 name_of(X509 *certificate, char name_out[TLS_PEER_NAME_BYTES_MAX])
 {
@@ -99,6 +112,7 @@ name_of(X509 *certificate, char name_out[TLS_PEER_NAME_BYTES_MAX])
 	if (!found && X509_NAME_get_text_by_NID(X509_get_subject_name(certificate), NID_commonName,
 	    name_out, TLS_PEER_NAME_BYTES_MAX) < 0)
 		name_out[0] = '\0';
+	make_safe(name_out);
 }
 
 static bool
@@ -134,13 +148,15 @@ tls_session_finish(SSL *ssl, const struct tls_peer *peer, struct tls_info *info_
 	if (server_name)
 		(void)snprintf(info_out->server_name, sizeof(info_out->server_name), "%s",
 		    server_name);
+	make_safe(info_out->server_name);
 	if (!certificate) {
-		if (peer && peer->verify == TLS_VERIFY_FINGERPRINT)
+		if (peer && peer->verify != TLS_VERIFY_NONE)
 			return err_set(err, ERR_TLS, "the peer has no certificate");
 		return 0;
 	}
 	info_out->peer_has_certificate = true;
-	info_out->peer_verified = verified == X509_V_OK;
+	info_out->peer_verified = verified == X509_V_OK &&
+	    (!peer || (peer->name && peer->name[0]));
 	if (verified != X509_V_OK)
 		(void)snprintf(info_out->verify_error, sizeof(info_out->verify_error), "%s",
 		    X509_verify_cert_error_string(verified));
