@@ -170,9 +170,6 @@ const struct endpoint *call_peer(const struct call *call);
 /* NULL in clear. */
 const struct tls_info *call_tls_info(const struct call *call);
 
-/* With CALL_TLS_MAY: why TLS failed before we went on in clear; NULL if it did not. */
-const struct err *call_tls_failure(const struct call *call);
-
 size_t call_message_count(const struct call *call);
 
 const char *call_end_name(enum call_end end);
