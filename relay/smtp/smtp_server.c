@@ -418,7 +418,10 @@ look_at_limits(struct smtp_server *s)
 	}
 }
 
-/* RFC 2920 section 3.1: the client had to wait for the reply; who does not is no client. */
+/*
+ * RFC 2920 section 3.1: the client had to wait for the reply; who does not is no client.  While
+ * the question behind the reply is still open it is enough to remember: the reply comes first.
+ */
 static bool
 spoke_out_of_turn(struct smtp_server *s, struct span input)
 {
@@ -426,9 +429,13 @@ spoke_out_of_turn(struct smtp_server *s, struct span input)
 		return input.len > 0;
 	if (!s->group_ended)
 		return false;
-	if (buf_is_empty(&s->out) && s->question == QUESTION_NONE)
+	if (s->question != QUESTION_NONE) {
+		s->spoke_early |= input.len > 0;
+		return false;
+	}
+	if (!s->spoke_early && buf_is_empty(&s->out))
 		s->group_ended = false;
-	return s->group_ended && input.len > 0;
+	return s->group_ended && (s->spoke_early || input.len > 0);
 }
 
 size_t
@@ -446,7 +453,7 @@ smtp_server_feed(struct smtp_server *s, struct span input)
 		if (spoke_out_of_turn(s, rest)) {
 			bool behind_starttls = s->wants_tls;
 
-			s->question = QUESTION_NONE;
+			s->question = QUESTION_NONE;    /* before the banner */
 			smtp_server_end_transaction(s, SMTP_RESET_LOST);
 			if (behind_starttls)
 				s->ending = ENDING_CUT;

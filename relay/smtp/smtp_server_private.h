@@ -77,6 +77,7 @@ struct smtp_server {
 	bool extended, tls, authenticated;
 	bool wants_tls;                 /* STARTTLS was answered with 220 */
 	bool group_ended;               /* no byte may come before the reply has left */
+	bool spoke_early;               /* one came while its question was open */
 	bool open;                      /* a transaction that the application knows of */
 	bool asking;                    /* inside an operation of the application */
 	bool wants_room;
