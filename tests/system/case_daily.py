@@ -42,9 +42,6 @@ def test_reload_under_load(site):
     letters.settle(journal, [site.box_path("box", USER)], 0)
 
 
-test_reload_under_load.races = True
-
-
 def test_reload_of_a_bad_configuration(site):
     """The old one stays, and the log says why with file and line."""
     relay1, relay2, node = chain(site)
@@ -115,9 +112,6 @@ def test_stop_under_load(site):
     thread.join(120)
     drained(relay1, relay2)
     letters.settle(journal, [site.box_path("box", USER)], 0)
-
-
-test_stop_under_load.races = True
 
 
 def test_idle_session_does_not_hold_a_stop(site):

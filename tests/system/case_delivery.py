@@ -43,9 +43,6 @@ def test_chain_over_verified_tls(site):
     wait_for(lambda: relay1.queue_length() + relay2.queue_length() == 0, 10, "both queues are empty")
 
 
-test_chain_over_verified_tls.races = True
-
-
 def test_plain_starttls_implicit(site):
     """A client may come in clear, with STARTTLS, with implicit TLS."""
     relay1, relay2, node = chain(site)
@@ -148,9 +145,6 @@ def test_waits_and_goes_on(site):
     relay2.ctl("retry", "--all")
     arrived(site, 1)
     wait_for(lambda: relay2.queue_length() == 0, 10, "the queue of relay2 is empty")
-
-
-test_waits_and_goes_on.races = True
 
 
 def test_returns_without_being_asked(site):

@@ -49,6 +49,9 @@ class Network:
                 print(f"--- {machine.name}\n" + machine.log()[-2500:])
         for name in [machine.namespace for machine in self.machines.values()] + [self.switch]:
             subprocess.run(["ip", "netns", "del", name], stderr=subprocess.DEVNULL, check=False)
+        for machine in self.machines.values() if kind is None else ():
+            check("Sanitizer" not in machine.log(), f"{machine.name}: a sanitizer reports:\n"
+                  + machine.log()[:6000])
 
     def inside(self, namespace, *command, **how):
         return run(["ip", "netns", "exec", namespace, *command], **how)

@@ -3,8 +3,9 @@
     run.py --build DIR [--races] [--only WORD]
 
 A case is a function test_* in a case_*.py file; its first line of documentation is its claim.
-Those with `races = True` set on them run also under the thread sanitizer.  Prints "ok NAME",
-"not ok NAME" or "skip NAME: reason"; exit status 1 when a case failed.
+All run also under the thread sanitizer (--races), but for those with `races = False` set on them:
+cases that measure time.  Prints "ok NAME", "not ok NAME" or "skip NAME: reason"; exit status 1 when
+a case failed.
 """
 import argparse
 import glob
@@ -39,7 +40,7 @@ def main():
     build = os.path.abspath(options.build)
     bad = 0
     for name, function in cases():
-        if options.only not in name or (options.races and not getattr(function, "races", False)):
+        if options.only not in name or (options.races and not getattr(function, "races", True)):
             continue
         begun = time.monotonic()
         try:
