@@ -97,7 +97,8 @@ smtp_client_at(const struct smtp_client *c)
 {
 	if (c->state == CLIENT_WAITS_TLS)
 		return SMTP_CLIENT_AT_STARTTLS;
-	if (c->state == CLIENT_MAIL && c->body == BODY_LEAVING)
+	if (c->state == CLIENT_MAIL && (c->body == BODY_LEAVING ||
+	    (c->body == BODY_DUE && c->expected_count == 0)))
 		return SMTP_CLIENT_AT_BODY;
 	if (c->expected_count > 0)
 		return at_of(c->expected[c->expected_first].kind);
@@ -265,7 +266,7 @@ starttls_answered(struct smtp_client *c, const struct reply *reply)
 
 	if (reply->code == 220) {
 		c->state = CLIENT_WAITS_TLS;
-	} else if (c->settings->tls == SMTP_CLIENT_TLS_REQUIRED) {
+	} else if (c->settings->tls == SMTP_CLIENT_TLS_REQUIRED || c->closing) {
 		smtp_client_fail(c, SMTP_CLIENT_AT_STARTTLS, &refusal, true, false,
 		    "STARTTLS was refused");
 	} else if (c->settings->mechanism.len) {
@@ -364,19 +365,23 @@ complete_reply(struct smtp_client *c, struct span text)
 		return;
 	}
 
-	struct expected what = take_expected(c);
+	const enum expected_kind kind = c->expected[c->expected_first].kind;
 
-	if (what.kind == EXPECTED_AUTH && reply.code == 334) {
-		answer_challenge(c, text);
+	if (reply_is_intermediate(&reply) && kind != EXPECTED_DATA &&
+	    !(kind == EXPECTED_AUTH && reply.code == 334)) {
+		fail_protocol(c, "an intermediate reply where there is none");
 		return;
 	}
-	if (reply_is_intermediate(&reply) && what.kind != EXPECTED_DATA) {
-		fail_protocol(c, "an intermediate reply where there is none");
+
+	const struct expected what = take_expected(c);
+
+	if (kind == EXPECTED_AUTH && reply.code == 334) {
+		answer_challenge(c, text);
 		return;
 	}
 	opening_reply(c, what, &reply);
 	if (c->closing && !is_over(c))
-		smtp_client_fail(c, at_of(what.kind), &reply, true, false, "the peer is closing");
+		smtp_client_fail(c, at_of(kind), &reply, true, false, "the peer is closing");
 }
 
 size_t
