@@ -1,5 +1,6 @@
 #include "queue/change.h"
 
+#include "queue/mutant.h"
 #include "relay/base/container_of.h"
 #include "relay/base/log.h"
 #include "relay/base/mem.h"
@@ -203,10 +204,49 @@ apply(struct change *change, struct message_state *state)
 	must_not_reach();
 }
 
+/* The mistake of MUTANT_NOTICE_APART: a crash between the two loses the notification. */
+struct mark_apart {
+	struct commit_job job;
+	struct log_record record;
+	char *state;
+};
+
+static void
+mark_apart_reported(struct commit_job *job)
+{
+	struct mark_apart *apart = container_of(job, struct mark_apart, job);
+
+	mem_free(&apart->state);
+	mem_free(&apart);
+}
+
+static void
+submit_mark_apart(struct change *change, uint32_t revision, struct span state)
+{
+	struct mark_apart *apart = mem_alloc(sizeof(*apart));
+
+	apart->state = mem_dup(state.data ? state.data : "", state.len);
+	log_record_set(&apart->record, change->settles ? RECORD_DONE : RECORD_STATE,
+	    change->line->id, revision, span_make(apart->state, state.len));
+	apart->job = (struct commit_job){
+		.class = COMMIT_OUTCOME,
+		.records = &apart->record,
+		.record_count = 1,
+		.reported = mark_apart_reported,
+	};
+	commit_submit(&change->line->spool->committer, &apart->job);
+}
+
 static void
 submit_notice(struct change *change, uint32_t revision, struct span state)
 {
 	struct message_commit *notice = change->notice;
+
+	if (mutant(MUTANT_NOTICE_APART)) {
+		submit_mark_apart(change, revision, state);
+		message_commit_submit(notice);
+		return;
+	}
 
 	notice->record.parent_id = change->line->id;
 	notice->record.parent_revision = revision;
@@ -245,6 +285,8 @@ change_write(struct change_line *line)
 		state_encode(line->state, &change->payload);
 	}
 	entry->revision++;
+	if (mutant(MUTANT_OUTCOME_BEFORE_DURABLE))
+		answer(change, QUEUE_DONE);
 	if (buf_overflowed(&change->payload))
 		change_reported(change, QUEUE_FAILED, PLACE_NONE);
 	else if (change->notice)

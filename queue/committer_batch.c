@@ -200,6 +200,8 @@ room_of(const struct committer *committer)
 static void
 gather_record(struct committer *committer, struct log_record *record)
 {
+	if (record->type == RECORD_FREE && mutant(MUTANT_FREE_BEFORE_DURABLE))
+		return;
 	if (record->type == RECORD_MESSAGE)
 		record->sequence = committer->ordinal_next++;
 	struct record_header header = {
@@ -401,7 +403,7 @@ commit_batch(struct committer *committer, enum fit *fit_out)
 	if (committer->manifest_due)
 		gather_manifest(committer);
 	*fit_out = gather_jobs(committer);
-	if (committer->gather.record_count == 0)
+	if (committer->gather.record_count == 0 && STAILQ_EMPTY(&committer->in_batch))
 		return 0;
 	if (mutant(MUTANT_REPORT_BEFORE_SYNC))
 		report_batch(committer);

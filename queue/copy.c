@@ -208,7 +208,7 @@ add_live(struct recovery *recovery)
 			continue;
 		committer->vouched = candidate->mark;
 		committer->vouched_end = candidate->vouched_end;
-		if (!mutant(MUTANT_NO_COPY_OF_SUSPECTS))
+		if (!mutant(MUTANT_NO_COPY_OF_SUSPECTS) && !mutant(MUTANT_APPEND_AFTER_TAIL))
 			candidate->end = candidate->vouched_end;
 		segments_at(&recovery->spool->segments, candidate->slot)->end = candidate->end;
 		struct manifest_entry entry = {
@@ -222,12 +222,33 @@ add_live(struct recovery *recovery)
 	}
 }
 
+/* The mistake of MUTANT_APPEND_AFTER_TAIL: the newest segment is written on (R5 forbids it). */
+static bool
+append_after_tail(struct recovery *recovery)
+{
+	struct committer *committer = &recovery->spool->committer;
+	const struct candidate *last = recovery->candidate_count == 0 ? NULL :
+	    &recovery->candidates[recovery->candidate_count - 1];
+
+	if (!last || !last->is_live || last->is_sealed)
+		return false;
+	committer->open = committer->live[--committer->live_count];
+	committer->open.end = last->end > RECORD_BLOCK_BYTES ? last->end : RECORD_BLOCK_BYTES;
+	committer->capacity = last->capacity;
+	committer->ordinal_next = 1 << 16;
+	committer->is_open = true;
+	segments_at(&recovery->spool->segments, last->slot)->state = SEGMENT_OPEN;
+	return true;
+}
+
 int
 copy_suspects(struct recovery *recovery, struct err *err)
 {
 	struct committer *committer = &recovery->spool->committer;
 
 	add_live(recovery);
+	if (mutant(MUTANT_APPEND_AFTER_TAIL) && append_after_tail(recovery))
+		return committer_write_manifest(committer, err);
 	if (mutant(MUTANT_MANIFEST_BEFORE_COPY) && committer_write_manifest(committer, err) < 0)
 		return -1;
 	if (!mutant(MUTANT_NO_COPY_OF_SUSPECTS)) {

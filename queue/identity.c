@@ -15,6 +15,7 @@
 
 #include <errno.h>
 
+#include "queue/mutant.h"
 #include "relay/base/crc32c.h"
 #include "relay/base/cursor.h"
 
@@ -82,7 +83,8 @@ identity_write(struct disk *disk, const struct spool_identity *identity, struct 
 	(void)disk->ops->remove(disk, "spool.new");     /* left by a crash, or not there */
 	if (disk_open(disk, "spool.new", DISK_OPEN_CREATE, &file, err) < 0)
 		return -1;
-	int result = disk_write(disk, file, &vector, 1, 0, DISK_WRITE_SYNC, err);
+	int result = disk_write(disk, file, &vector, 1, 0,
+	    mutant(MUTANT_NO_IDENTITY_SYNC) ? DISK_WRITE_PLAIN : DISK_WRITE_SYNC, err);
 
 	disk_close(disk, &file);
 	if (result < 0 || disk_rename(disk, "spool.new", "spool", err) < 0)

@@ -5,8 +5,9 @@
 
 /*
  * Deliberate durability mistakes, switched on at run time in one build of the
- * tests (-DQUEUE_MUTANTS), so that the crash tests prove that they would notice.
- * In every other build mutant() is constant false and the compiler removes it.
+ * tests (queue/libqueue_mutants.a, made with -DQUEUE_MUTANTS; who links it sets
+ * that too), so that the crash tests prove that they would notice.  In every
+ * other build mutant() is constant false and the compiler removes it.
  * A mistake sits in the code at the place where a person would make it:
  *
  *	if (!mutant(MUTANT_NO_DIR_SYNC) && disk_sync_dir(disk, err) < 0)
@@ -28,13 +29,13 @@ enum mutant {
 	MUTANT_MANIFEST_BEFORE_COPY,    /* suspects are cut off before their copy is durable */
 	MUTANT_VOUCH_TOO_FAR,           /* a batch vouches for itself */
 	MUTANT_MANIFEST_KEEPS_FAILED,   /* the end of a failed segment is where it was written to */
-	MUTANT_FREE_BEFORE_DURABLE,     /* a slot is used again before its FREE is durable */
+	MUTANT_FREE_BEFORE_DURABLE,     /* a slot is used again though no FREE is durable */
 	MUTANT_FREE_FORGETS_MARKS,      /* marks in a freed segment are not carried forward */
 	MUTANT_FREE_WITH_SURVIVORS,     /* a segment with one live message is freed */
 	MUTANT_MOVE_WITHOUT_SYNC,       /* a survivor counts as moved before the move is durable */
 	MUTANT_MOVE_FORGETS_CHUNK,      /* the last chunk of a survivor is not moved */
 	MUTANT_MOVE_FORGETS_STATE,      /* the state of a survivor is not moved */
-	MUTANT_OUTCOME_BEFORE_DURABLE,  /* an outcome frees its message before it is durable */
+	MUTANT_OUTCOME_BEFORE_DURABLE,  /* an outcome is reported before it is durable */
 	MUTANT_OUTCOME_NOT_RELOGGED,    /* outcomes of a failed batch are not written again */
 	MUTANT_OLD_STATE_WINS,          /* of two states the one read last wins */
 	MUTANT_NOTICE_APART,            /* a notification and its mark are two records */
@@ -45,12 +46,19 @@ enum mutant {
 	MUTANT_TRUST_HEADER,            /* a slot's header is believed though it was freed */
 	MUTANT_READ_UNPINNED,           /* a reader does not pin its segment */
 	MUTANT_ID_AGAIN,                /* ids start anew after a restart */
+	MUTANT_NO_IDENTITY_SYNC,        /* the file "spool" is renamed before it is durable */
 	MUTANT_COUNT
 };
 
+/* "no-dir-sync", and what it does in a sentence.  In libqueue_mutants.a only. */
 const char *mutant_name(enum mutant mutant);
+const char *mutant_text(enum mutant mutant);
+
+/* MUTANT_COUNT: no such name. */
+enum mutant mutant_of_name(const char *name);
 
 #ifdef QUEUE_MUTANTS
+/* The only mistake that is on.  For a program that has one spool at a time. */
 extern enum mutant mutant_on;
 
 static inline bool

@@ -1,5 +1,6 @@
 #include "queue/segments.h"
 
+#include "queue/mutant.h"
 #include "relay/base/mem.h"
 #include "relay/base/must.h"
 
@@ -54,7 +55,8 @@ segments_drop(struct segments *segments, uint32_t slot)
 {
 	struct segment *segment = segments_at(segments, slot);
 
-	must(segment->live_count == 0 && segment->pin_count == 0);
+	must((segment->live_count == 0 || mutant(MUTANT_FREE_WITH_SURVIVORS)) &&
+	    segment->pin_count == 0);
 	mem_free(&segment->dead);
 	*segment = (struct segment){ .file = -1 };
 	segments->live_count--;
@@ -163,6 +165,8 @@ segment_add_dead(struct segment *segment, struct span bits, uint32_t bit_count,
 bool
 segment_is_done(const struct segment *segment)
 {
-	return (segment->state == SEGMENT_SEALED || segment->state == SEGMENT_MOVING) &&
-	    segment->live_count == 0 && segment->pin_count == 0;
+	uint32_t survivor_count = mutant(MUTANT_FREE_WITH_SURVIVORS) ? 2 : 0;
+
+	return segment->state == SEGMENT_SEALED && segment->live_count <= survivor_count &&
+	    segment->pin_count == 0;
 }
