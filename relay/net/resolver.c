@@ -14,6 +14,8 @@ enum {
 	DNS_TYPE_AAAA = 28,
 	DNS_RCODE_NOERROR = 0,
 	DNS_RCODE_NXDOMAIN = 3,
+	DNS_HEADER_BYTES = 12,
+	DNS_AUTHORITY_COUNT_AT = 8,
 	QUESTION_COUNT_MAX = 1024,
 	QUESTION_TIMEOUT_MS = 30 * 1000,
 };
@@ -90,6 +92,18 @@ question_expired(void *ctx)
 }
 
 static void
+turn_mapped_into_ipv4(struct endpoint *address)
+{
+	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
+
+	if (memcmp(address->ip, mapped, sizeof(mapped)) != 0)
+		return;
+	address->family = ENDPOINT_IPV4;
+	memmove(address->ip, address->ip + sizeof(mapped), 4);
+	memset(address->ip + 4, 0, sizeof(mapped));
+}
+
+static void
 take_address(struct resolver_question *question, int type, struct span data)
 {
 	struct resolver_answer *answer = &question->answer;
@@ -105,6 +119,8 @@ take_address(struct resolver_question *question, int type, struct span data)
 	else
 		return;
 	memcpy(address->ip, data.data, data.len);
+	if (type == DNS_TYPE_AAAA)
+		turn_mapped_into_ipv4(address);
 	answer->address_count++;
 }
 
@@ -127,6 +143,16 @@ take_exchanger(struct resolver_question *question, struct span data)
 	answer->mx_count++;
 }
 
+/* "Nothing" with no authority section is what broken servers say, too (RFC 2308 section 2.2). */
+static bool
+result_is_vouched(const struct ub_result *result)
+{
+	const unsigned char *packet = result->answer_packet;
+
+	return packet && result->answer_len >= DNS_HEADER_BYTES &&
+	    (packet[DNS_AUTHORITY_COUNT_AT] || packet[DNS_AUTHORITY_COUNT_AT + 1]);
+}
+
 /* What one answer means; only a complete one may be final (RFC 2308). */
 static enum resolver_status
 result_status(const struct ub_result *result, struct resolver_question *question)
@@ -143,6 +169,8 @@ result_status(const struct ub_result *result, struct resolver_question *question
 		    "%s: the name server answered with code %d", question->name, result->rcode);
 		return RESOLVER_TEMPORARY;
 	}
+	if (!result->havedata && !result_is_vouched(result))
+		question->answer.vouched = false;
 	return result->havedata ? RESOLVER_OK : RESOLVER_NODATA;
 }
 
@@ -240,6 +268,7 @@ question_ask(struct resolver_question *question)
 
 	question->worst = RESOLVER_NODATA;
 	question->all_secure = true;
+	question->answer.vouched = true;
 	question->open_count = 1;
 	failed = ub_resolve_async(context, name, question->is_mx ? DNS_TYPE_MX : DNS_TYPE_A,
 	    DNS_CLASS_IN, question, first_result_came, &question->async_ids[0]);
@@ -414,12 +443,34 @@ resolver_is_ready(void *ctx, unsigned events)
 	(void)ub_process(resolver->context);
 }
 
+/*
+ * libunbound answers for some domains by itself that are in use in private networks.  A denial
+ * is kept for a second only: one that is to be believed must have been asked for twice.  A
+ * server that was silent about one name is asked for others all the same.
+ */
+static int
+configure_manners(struct ub_ctx *context)
+{
+	static const char *const private_domains[] = {
+		"test. transparent", "home.arpa. transparent",
+	};
+	int failed = ub_ctx_set_option(context, "cache-max-negative-ttl:", "1");
+
+	if (!failed)
+		failed = ub_ctx_set_option(context, "infra-keep-probing:", "yes");
+	for (size_t i = 0; !failed && i < sizeof(private_domains) / sizeof(*private_domains); i++)
+		failed = ub_ctx_set_option(context, "local-zone:", private_domains[i]);
+	return failed;
+}
+
 static int
 resolver_configure(struct resolver *resolver, const struct resolver_settings *settings)
 {
 	struct ub_ctx *context = resolver->context;
-	int failed = ub_ctx_async(context, 1);
+	int failed = configure_manners(context);
 
+	if (!failed)
+		failed = ub_ctx_async(context, 1);
 	for (size_t i = 0; !failed && i < settings->server_count; i++)
 		failed = ub_ctx_set_fwd(context, settings->servers[i]);
 	if (!failed && settings->server_count == 0)

@@ -54,6 +54,7 @@ struct resolver_answer {
 	struct span name;               /* that was asked */
 	const char *text;               /* not OK: why, in words */
 	bool secure;                    /* validated by DNSSEC */
+	bool vouched;                   /* NODATA: with the SOA that RFC 2308 wants beside it */
 	uint32_t ttl_s;                 /* the least of the answer */
 	/* port as asked; A and AAAA as dial_order() has it */
 	const struct endpoint *addresses;

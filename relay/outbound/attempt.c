@@ -440,6 +440,14 @@ addresses_known(void *ctx, const struct resolver_answer *answer)
 	char words[JOB_WORDS_BYTES];
 
 	attempt->question = NULL;
+	if (answer->status == RESOLVER_OK &&
+	    way_leads_home(attempt->job->way, answer->addresses, answer->address_count)) {
+		/* In order of preference, so what follows is no better than we are. */
+		host_of(attempt)->is_own = true;
+		host_is_bad(attempt, RETRY_DNS, "this exchanger is this relay itself");
+		finish(attempt);
+		return;
+	}
 	if (answer->status == RESOLVER_OK) {
 		for (; count < answer->address_count && count < RESOLVER_ADDRESS_COUNT_MAX; count++)
 			addresses[count] = answer->addresses[count];

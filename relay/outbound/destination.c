@@ -96,10 +96,23 @@ destination_take(struct destination *destination)
 }
 
 bool
+destination_may_use(const struct destination *destination, size_t host)
+{
+	const struct destination_host *place = &destination->hosts[host];
+
+	for (size_t i = 0; !place->host->is_own && i < destination->host_count; i++)
+		if (destination->hosts[i].host->is_own &&
+		    destination->hosts[i].preference <= place->preference)
+			return false;
+	return true;
+}
+
+bool
 destination_is_open_for_mail(const struct destination *destination)
 {
 	for (size_t i = 0; i < destination->host_count; i++)
-		if (destination->hosts[i].host->breaker.state == BREAKER_CLOSED)
+		if (destination->hosts[i].host->breaker.state == BREAKER_CLOSED &&
+		    destination_may_use(destination, i))
 			return true;
 	return false;
 }
@@ -112,6 +125,8 @@ destination_allowed_ms(const struct destination *destination, uint64_t now_ms)
 	for (size_t i = 0; i < destination->host_count; i++) {
 		const struct breaker *breaker = &destination->hosts[i].host->breaker;
 
+		if (!destination_may_use(destination, i))
+			continue;
 		if (breaker_allows(breaker, now_ms))
 			return 0;
 		if (breaker->state == BREAKER_OPEN && (int64_t)breaker->probe_ms < earliest)

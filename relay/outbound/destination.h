@@ -37,6 +37,7 @@ struct host {
 	struct breaker breaker;
 	LIST_HEAD(, destination_host) places;
 	uint64_t bound_count;           /* units that may go to no other */
+	bool is_own;                    /* as it was last looked up: this relay itself */
 	enum retry_class error_class;   /* of the last failure */
 	char last_error[HOST_ERROR_BYTES];
 	char tls[HOST_TLS_BYTES];       /* of the last good connection */
@@ -118,6 +119,12 @@ void destination_remove(struct destination *destination, struct unit *unit);
  * notification's; neither waits for the other to end.  NULL when there is none.
  */
 struct unit *destination_take(struct destination *destination);
+
+/*
+ * A host that mail may go to: one that is better than this relay, if this relay is among them.
+ * We ourselves may be looked up again, since the name may lead elsewhere one day.
+ */
+bool destination_may_use(const struct destination *destination, size_t host);
 
 /* Some host's breaker is closed. */
 bool destination_is_open_for_mail(const struct destination *destination);

@@ -235,8 +235,10 @@ void dispatch_connections(struct dispatch *dispatch, struct destination *destina
 
 /*
  * Each host of the order gets one of these three, before dispatch_returned().
+ * In front of good() and bad(): whether it was found to be this relay itself.
  * PROVEN as window_success() wants it.  True: the breaker closed, or opened, by it.
  */
+void dispatch_host_is_own(struct dispatch *dispatch, struct host *host, bool is_own);
 bool dispatch_host_good(struct dispatch *dispatch, struct destination *destination,
     size_t host, uint32_t proven, uint64_t now_ms);
 bool dispatch_host_bad(struct dispatch *dispatch, struct destination *destination,

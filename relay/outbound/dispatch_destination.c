@@ -83,7 +83,8 @@ allowed_hosts(const struct destination *destination, struct unit *unit, uint8_t 
 	if (count > 0)
 		return count;
 	for (size_t i = 0; i < destination->host_count; i++)
-		if (breaker_allows(&destination->hosts[i].host->breaker, now_ms))
+		if (destination_may_use(destination, i) &&
+		    breaker_allows(&destination->hosts[i].host->breaker, now_ms))
 			order[count++] = (uint8_t)i;
 	return count;
 }
@@ -383,8 +384,16 @@ closed_count(const struct destination *destination)
 	size_t count = 0;
 
 	for (size_t i = 0; i < destination->host_count; i++)
-		count += destination->hosts[i].host->breaker.state == BREAKER_CLOSED;
+		count += destination->hosts[i].host->breaker.state == BREAKER_CLOSED &&
+		    destination_may_use(destination, i);
 	return count;
+}
+
+void
+dispatch_host_is_own(struct dispatch *dispatch, struct host *host, bool is_own)
+{
+	(void)dispatch;
+	host->is_own = is_own;          /* good() or bad() follows, and refreshes */
 }
 
 bool

@@ -50,6 +50,7 @@ struct job_host {
 	uint16_t preference;
 	enum job_host_state state;
 	enum retry_class class;                 /* BAD */
+	bool is_own;                            /* BAD: it is this relay itself */
 	bool fresh;                             /* GOOD: on a connection opened for this job */
 	uint32_t in_use;                        /* fresh: connections of the worker then */
 	char peer[JOB_PEER_BYTES];              /* "relay2[192.0.2.7]:25" */

@@ -53,9 +53,8 @@ mx_choose(const struct resolver_answer *answer, struct span own_name,
 	case RESOLVER_OK:
 		break;
 	case RESOLVER_NODATA:
-		return MX_IMPLICIT;
 	case RESOLVER_NXDOMAIN:
-		return MX_NO_DOMAIN;
+		return MX_IMPLICIT;
 	case RESOLVER_TEMPORARY:
 		return MX_TEMPORARY;
 	}
@@ -91,6 +90,7 @@ mx_choose_implicit(const struct resolver_answer *answer)
 	case RESOLVER_OK:
 		return MX_HOSTS;
 	case RESOLVER_NODATA:
+		return answer->vouched ? MX_NO_DOMAIN : MX_TEMPORARY;
 	case RESOLVER_NXDOMAIN:
 		return MX_NO_DOMAIN;
 	case RESOLVER_TEMPORARY:

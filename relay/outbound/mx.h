@@ -15,7 +15,8 @@
  */
 enum mx_verdict {
 	MX_HOSTS,               /* these */
-	MX_IMPLICIT,            /* no MX: the domain itself, if it has an address */
+	/* no MX, or so they say: the domain itself, if it has an address */
+	MX_IMPLICIT,
 	MX_NULL,                /* "." : it takes no mail; permanent */
 	MX_NO_DOMAIN,           /* there is no such domain; permanent, once it was said twice */
 	MX_LOOP,                /* nobody is better than we ourselves */
@@ -39,7 +40,9 @@ enum mx_verdict mx_choose(const struct resolver_answer *answer, struct span own_
 
 /*
  * What the addresses of the domain itself say, asked after MX_IMPLICIT: MX_HOSTS,
- * MX_NO_DOMAIN or MX_TEMPORARY.
+ * MX_NO_DOMAIN or MX_TEMPORARY.  Servers that answer NXDOMAIN for every type that a name
+ * lacks are known (RFC 4074 section 4.2), so that answer to the MX question alone proves
+ * nothing; nor does an empty answer that no SOA vouches for.
  */
 enum mx_verdict mx_choose_implicit(const struct resolver_answer *answer);
 

@@ -177,6 +177,7 @@ report_hosts(struct outbound *outbound, const struct job *job, struct destinatio
 			dispatch_host_unused(dispatch, destination, told->host, now_ms);
 			break;
 		case JOB_HOST_GOOD:
+			dispatch_host_is_own(dispatch, host, false);
 			memcpy(host->tls, told->tls, sizeof(host->tls));
 			if (dispatch_host_good(dispatch, destination, told->host,
 			    told->fresh ? told->in_use : 0, now_ms)) {
@@ -185,6 +186,7 @@ report_hosts(struct outbound *outbound, const struct job *job, struct destinatio
 			}
 			break;
 		case JOB_HOST_BAD:
+			dispatch_host_is_own(dispatch, host, told->is_own);
 			if (dispatch_host_bad(dispatch, destination, told->host, told->class,
 			    span_from_cstr(told->words), job->begun_ms, now_ms)) {
 				stats_add(outbound->cells, OUTBOUND_STAT_BREAKER_OPENED, 1);

@@ -67,6 +67,15 @@ is_own(const struct way *way, const struct endpoint *address)
 	return false;
 }
 
+bool
+way_leads_home(const struct way *way, const struct endpoint *addresses, size_t address_count)
+{
+	for (size_t i = 0; i < address_count; i++)
+		if (!way->is_named && is_own(way, &addresses[i]))
+			return true;
+	return false;
+}
+
 size_t
 way_filter(const struct way *way, struct endpoint *addresses, size_t address_count)
 {

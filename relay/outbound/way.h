@@ -45,6 +45,13 @@ struct way *way_ref(struct way *way);
 void way_unref(struct way **way);
 
 /*
+ * One of the addresses is a listener of ours: by MX that means that the mail has come as far
+ * as the domain wants it here, and goes on to better exchangers only (RFC 5321 section 5.1).
+ */
+bool way_leads_home(const struct way *way, const struct endpoint *addresses,
+    size_t address_count);
+
+/*
  * Removes addresses that must not be tried: unspecified ones, and for exchangers
  * loopback and our own.  Returns how many are left.
  */

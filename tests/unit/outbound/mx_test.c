@@ -52,7 +52,7 @@ static const struct {
 	{ "localhost is nobody", RESOLVER_OK, "5 localhost, 10 a", MX_HOSTS, "a" },
 	{ "nothing but localhost", RESOLVER_OK, "5 localhost", MX_TEMPORARY, "" },
 	{ "no MX", RESOLVER_NODATA, "", MX_IMPLICIT, "" },
-	{ "no domain", RESOLVER_NXDOMAIN, "", MX_NO_DOMAIN, "" },
+	{ "no domain, they say", RESOLVER_NXDOMAIN, "", MX_IMPLICIT, "" },
 	{ "SERVFAIL, silence, lies", RESOLVER_TEMPORARY, "", MX_TEMPORARY, "" },
 	{ "OK without any", RESOLVER_OK, "", MX_TEMPORARY, "" },
 };
@@ -104,18 +104,23 @@ test_implicit(void **state)
 {
 	static const struct {
 		enum resolver_status status;
+		bool vouched;
 		enum mx_verdict verdict;
 	} table[] = {
-		{ RESOLVER_OK, MX_HOSTS },
-		{ RESOLVER_NODATA, MX_NO_DOMAIN },
-		{ RESOLVER_NXDOMAIN, MX_NO_DOMAIN },
-		{ RESOLVER_TEMPORARY, MX_TEMPORARY },
+		{ RESOLVER_OK, true, MX_HOSTS },
+		{ RESOLVER_NODATA, true, MX_NO_DOMAIN },
+		{ RESOLVER_NODATA, false, MX_TEMPORARY },
+		{ RESOLVER_NXDOMAIN, true, MX_NO_DOMAIN },
+		{ RESOLVER_NXDOMAIN, false, MX_NO_DOMAIN },
+		{ RESOLVER_TEMPORARY, true, MX_TEMPORARY },
 	};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(table) / sizeof(*table); i++)
-		assert_int_equal(mx_choose_implicit(
-		    &(struct resolver_answer){ .status = table[i].status }), table[i].verdict);
+		assert_int_equal(mx_choose_implicit(&(struct resolver_answer){
+			.status = table[i].status,
+			.vouched = table[i].vouched,
+		    }), table[i].verdict);
 }
 
 static void
