@@ -224,48 +224,6 @@ resume(void *ctx, struct control_request *request)
 		    "suspended");
 }
 
-/* ------------------------------------------------------------------ route */
-
-static void
-route(void *ctx, struct control_request *request)
-{
-	const struct json *args = control_args(request);
-	struct route_question question = { .recipient = SPAN("") };
-
-	(void)json_get_text(args, "from", &question.sender);
-	(void)json_get_text(args, "client", &question.client_address);
-	(void)json_get_text(args, "listener", &question.listener);
-	if (!json_get_text(args, "to", &question.recipient) || question.recipient.len == 0) {
-		control_fail(request, CONTROL_USAGE, "expected a recipient's address");
-		return;
-	}
-	struct route_match match = outbound_route(relay_outbound(ctx), &question);
-
-	if (!match.route) {
-		control_fail(request, CONTROL_NO_MATCH, "no route takes it");
-		return;
-	}
-	struct json *item = json_new_object();
-	struct json *hosts;
-
-	json_put_text(item, "route", match.route->name);
-	json_put_text(item, "where", match.route->where);
-	json_put_text(item, "pattern", match.pattern);
-	json_put_cstr(item, "via", route_via_name(match.route->via));
-	json_put_bool(item, "ours",
-	    route_table_is_ours(outbound_routes(relay_outbound(ctx)), &question));
-	hosts = json_put_list(item, "hosts");
-	for (size_t i = 0; i < match.route->host_count; i++) {
-		const struct host_port *at = &match.route->hosts[i].at;
-		struct json *row = json_add_object(hosts);
-
-		json_put_cstr(row, "host", at->host);
-		json_put_int(row, "port", at->port);
-	}
-	control_item(request, item);
-	control_end(request, CONTROL_OK);
-}
-
 /* ------------------------------------------------------------------ the table */
 
 static const struct control_verb verbs[] = {
@@ -282,7 +240,7 @@ static const struct control_verb verbs[] = {
 	{ "dest", CONTROL_LOOK, dest, "Where mail goes, and how it goes there." },
 	{ "suspend", CONTROL_CHANGE, suspend, "Make no attempts for a destination." },
 	{ "resume", CONTROL_CHANGE, resume, "End that." },
-	{ "route", CONTROL_LOOK, route, "Which route a recipient takes." },
+	{ "route", CONTROL_LOOK, commands_route, "What would become of a recipient." },
 	{ "reload", CONTROL_CHANGE, commands_reload, "Read the configuration again." },
 };
 

@@ -12,6 +12,7 @@ void commands_show(void *ctx, struct control_request *request);
 void commands_cat(void *ctx, struct control_request *request);
 void commands_explain(void *ctx, struct control_request *request);
 
+void commands_route(void *ctx, struct control_request *request);
 void commands_reload(void *ctx, struct control_request *request);
 
 /* Sets. */

@@ -5,9 +5,6 @@
 #include "relay/base/mem.h"
 #include "relay/base/units.h"
 #include "relay/mail/address.h"
-#include "relay/net/interface.h"
-
-enum { RELAY_INTERFACE_COUNT_MAX = 256 };       /* addresses of this machine */
 
 /* ---- checks of single texts */
 
@@ -61,48 +58,6 @@ relay_config_strings(struct relay_config *config, const struct conf_block *block
 	return list;
 }
 
-/* ---- accept */
-
-static void
-add_networks(struct relay_config *config, const struct conf_block *block, const char *option,
-    enum policy_rule rule)
-{
-	for (size_t i = 0; i < conf_list_count(block, option); i++)
-		policy_add_network(&config->policy, rule, conf_list_network(block, option, i),
-		    conf_line(block, option));
-}
-
-static int
-add_texts(struct relay_config *config, const struct conf_block *block, const char *option,
-    enum policy_rule rule, struct err *err)
-{
-	struct err why;
-
-	for (size_t i = 0; i < conf_list_count(block, option); i++) {
-		struct span text = span_from_cstr(conf_list_string(block, option, i));
-
-		if (policy_add(&config->policy, rule, text, conf_line(block, option), &why) < 0)
-			return conf_fail(block, option, err, "\"%.*s\": %s", SPAN_ARGS(text),
-			    why.text);
-	}
-	return 0;
-}
-
-static int
-read_accept(struct relay_config *config, struct err *err)
-{
-	const struct conf_block *block = conf_block(config->conf, "accept");
-
-	add_networks(config, block, "refuse_from", POLICY_REFUSE_CLIENT);
-	add_networks(config, block, "relay_from", POLICY_RELAY_NETWORK);
-	if (add_texts(config, block, "refuse_senders", POLICY_REFUSE_SENDER, err) < 0 ||
-	    add_texts(config, block, "refuse_recipients", POLICY_REFUSE_RCPT, err) < 0 ||
-	    add_texts(config, block, "relay_certificates", POLICY_RELAY_CERTIFICATE, err) < 0)
-		return -1;
-	policy_seal(&config->policy);
-	return 0;
-}
-
 /* ---- delivery */
 
 static int
@@ -121,10 +76,7 @@ read_source(struct relay_config *config, const struct conf_block *block, const c
 	return 0;
 }
 
-/*
- * What leads to one of our listeners is a loop.  One on all addresses has those that the
- * machine has now; addresses that come later are known after a reload.
- */
+/* What leads to one of our listeners is a loop. */
 static void
 read_own_addresses(struct relay_config *config)
 {
@@ -133,19 +85,12 @@ read_own_addresses(struct relay_config *config)
 	size_t count = 0;
 
 	for (size_t i = 0; i < node->listener_count; i++)
-		count += node->listeners[i].address_count * RELAY_INTERFACE_COUNT_MAX;
+		count += node->listeners[i].address_count;
 	own = arena_alloc_array(&config->arena, count + 1, sizeof(*own));
 	count = 0;
 	for (size_t i = 0; i < node->listener_count; i++)
-		for (size_t j = 0; j < node->listeners[i].address_count; j++) {
-			const struct endpoint *address = &node->listeners[i].addresses[j];
-
-			if (endpoint_is_unspecified(address))
-				count += interface_addresses(address->family, address->port,
-				    own + count, RELAY_INTERFACE_COUNT_MAX);
-			else
-				own[count++] = *address;
-		}
+		for (size_t j = 0; j < node->listeners[i].address_count; j++)
+			own[count++] = node->listeners[i].addresses[j];
 	config->outbound.own_addresses = own;
 	config->outbound.own_address_count = count;
 }
@@ -260,7 +205,7 @@ relay_config_read(struct conf *conf, struct err *err)
 		return NULL;
 	}
 	read_dns(config);
-	if (read_queue(config, err) < 0 || read_accept(config, err) < 0 ||
+	if (read_queue(config, err) < 0 || relay_config_read_accept(config, err) < 0 ||
 	    read_delivery(config, err) < 0 || relay_config_read_routes(config, err) < 0 ||
 	    outbound_config_check(&config->outbound, err) < 0) {
 		relay_config_free(&config);

@@ -30,6 +30,8 @@ static const struct conf_option accept_options[] = {
 	  .help = "Clients that may send to anybody by their certificate: a name that the "
 		  "listener's ca vouches for, *.example.net, * for any such name, or "
 		  "sha256:FINGERPRINT." },
+	{ .name = "relay_authenticated", .type = CONF_BOOL, .fallback = "yes",
+	  .help = "Whether clients that proved who they are (AUTH) may send to anybody." },
 	{ .name = "refuse_from", .type = CONF_NETWORK_LIST, .example = "192.0.2.0/24",
 	  .help = "Networks whose clients are turned away with 554; counts before all others." },
 	{ .name = "refuse_senders", .type = CONF_STRING_LIST, .check = policy_check_pattern,
@@ -39,6 +41,14 @@ static const struct conf_option accept_options[] = {
 	{ .name = "refuse_recipients", .type = CONF_STRING_LIST,
 	  .check = policy_check_pattern, .example = "nobody@example.net",
 	  .help = "Recipients refused with 550, whoever sends to them." },
+};
+
+static const struct conf_option user_options[] = {
+	{ .name = "senders", .type = CONF_STRING_LIST, .required = true, .min = 1,
+	  .check = policy_check_user_pattern, .example = "self, sales@example.net",
+	  .help = "Senders that are his, all others are refused with 550: self, his name as "
+		  "address; self@example.net, his name at that domain; or patterns as in "
+		  "accept." },
 };
 
 static const struct conf_option route_options[] = {
@@ -181,6 +191,10 @@ static const struct conf_section sections[] = {
 	{ .name = "accept", .options = accept_options, .options_count = COUNT(accept_options),
 	  .help = "Who may send what to whom. Refusals count first, then who may relay, then "
 		  "whether a route takes the recipient from anybody; the rest is refused." },
+	{ .name = "user", .titled = true, .example_title = "ann",
+	  .options = user_options, .options_count = COUNT(user_options),
+	  .help = "As whom a user that proved who he is may send; * is every user whom no "
+		  "section before names. Users in no section may send as anybody." },
 	{ .name = "route", .titled = true, .required = true, .example_title = "site",
 	  .options = route_options, .options_count = COUNT(route_options),
 	  .help = "Where mail goes; the first route whose conditions all hold takes it." },

@@ -44,9 +44,12 @@ static const struct relayctl_verb verbs[] = {
 	{ .name = "resume", .takes = RELAYCTL_TAKES_NAME, .name_key = "dest", .usage = "NAME",
 	  .help = "end that" },
 	{ .name = "route", .takes = RELAYCTL_TAKES_NAME, .name_key = "to",
-	  .options = RELAYCTL_FROM | RELAYCTL_CLIENT,
-	  .usage = "RCPT [--from ADDRESS] [--client IP]",
-	  .help = "which route a recipient takes", .item = relayctl_print_fields },
+	  .options = RELAYCTL_FROM | RELAYCTL_CLIENT | RELAYCTL_USER | RELAYCTL_LISTENER |
+		     RELAYCTL_CERTIFICATE,
+	  .usage = "RCPT [--from ADDRESS] [--client IP] [--user NAME] [--listener NAME] "
+		   "[--certificate NAME]",
+	  .help = "whether a recipient would be accepted, its route, and the lines that say so",
+	  .item = relayctl_print_fields },
 	{ .name = "reload", .takes = RELAYCTL_TAKES_NOTHING, .usage = "",
 	  .help = "read the configuration again; says what is wrong with it" },
 	{ .name = "boxes", .takes = RELAYCTL_TAKES_NOTHING, .usage = "",
@@ -69,6 +72,9 @@ static const struct {
 	{ "--for", RELAYCTL_FOR, "for", true },
 	{ "--from", RELAYCTL_FROM, "from", true },
 	{ "--client", RELAYCTL_CLIENT, "client", true },
+	{ "--user", RELAYCTL_USER, "user", true },
+	{ "--listener", RELAYCTL_LISTENER, "listener", true },
+	{ "--certificate", RELAYCTL_CERTIFICATE, "certificate", true },
 };
 
 const struct relayctl_verb *
@@ -128,6 +134,9 @@ put_option(struct json *args, size_t index, const char *value, struct err *err)
 	case RELAYCTL_FOR:
 	case RELAYCTL_FROM:
 	case RELAYCTL_CLIENT:
+	case RELAYCTL_USER:
+	case RELAYCTL_LISTENER:
+	case RELAYCTL_CERTIFICATE:
 		json_put_cstr(args, options[index].key, value);
 		return 0;
 	}

@@ -29,6 +29,9 @@ enum relayctl_option {
 	RELAYCTL_FOR = 1 << 6,
 	RELAYCTL_FROM = 1 << 7,
 	RELAYCTL_CLIENT = 1 << 8,
+	RELAYCTL_USER = 1 << 9,
+	RELAYCTL_LISTENER = 1 << 10,
+	RELAYCTL_CERTIFICATE = 1 << 11,
 };
 
 struct relayctl_verb {

@@ -16,6 +16,8 @@ policy_rule_name(enum policy_rule rule)
 		return "refuse_from";
 	case POLICY_REFUSE_SENDER:
 		return "refuse_senders";
+	case POLICY_USER_SENDER:
+		return "user";
 	case POLICY_REFUSE_RCPT:
 		return "refuse_recipients";
 	case POLICY_RELAY_NETWORK:
@@ -24,7 +26,7 @@ policy_rule_name(enum policy_rule rule)
 	case POLICY_RELAY_FINGERPRINT:
 		return "relay_certificates";
 	case POLICY_RELAY_AUTHENTICATED:
-		return "authenticated";
+		return "relay_authenticated";
 	case POLICY_OURS:
 		return "ours";
 	case POLICY_NOT_OURS:
@@ -65,6 +67,35 @@ policy_pattern_matches(struct span pattern, struct span address)
 	}
 	return span_equal_nocase(local, wanted_local) &&
 	    (span_is_empty(wanted_domain) || span_equal_nocase(domain, wanted_domain));
+}
+
+/* "self" and "self@example.net" are about the user; the rest are patterns of addresses. */
+static bool
+user_pattern_matches(struct span pattern, struct span user, struct span sender)
+{
+	struct span word;
+	struct span domain;
+	struct span local;
+	struct span sender_domain;
+
+	(void)span_split(pattern, '@', &word, &domain);
+	if (!span_equal_nocase_cstr(word, "self"))
+		return policy_pattern_matches(pattern, sender);
+	if (span_is_empty(domain))
+		return span_equal_nocase(sender, user);
+	return span_split_last(sender, '@', &local, &sender_domain) &&
+	    span_equal_nocase(local, user) && span_equal_nocase(sender_domain, domain);
+}
+
+int
+policy_check_user_pattern(struct span text, struct err *err)
+{
+	if (span_equal_nocase_cstr(text, "self"))
+		return 0;
+	if (policy_check_pattern(text, NULL) == 0)
+		return 0;
+	return err_set(err, ERR_CONFIG, "expected self, self@example.net, *, <>, example.net, "
+	    "*.example.net, user@ or user@example.net");
 }
 
 int
@@ -116,7 +147,8 @@ policy_new_line(struct policy *policy, enum policy_rule rule, unsigned line)
 
 	struct policy_line *it = &policy->building[policy->line_count++];
 
-	*it = (struct policy_line){ .rule = rule, .line = line, .text = SPAN("") };
+	*it = (struct policy_line){ .rule = rule, .line = line, .text = SPAN(""),
+	    .user = SPAN("") };
 	return it;
 }
 
@@ -177,6 +209,7 @@ policy_add(struct policy *policy, enum policy_rule rule, struct span text, unsig
 		break;
 	case POLICY_RELAY_AUTHENTICATED:
 		break;
+	case POLICY_USER_SENDER:
 	case POLICY_OURS:
 	case POLICY_NOT_OURS:
 		must_not_reach();
@@ -187,6 +220,30 @@ policy_add(struct policy *policy, enum policy_rule rule, struct span text, unsig
 	it->text = arena_dup(&policy->arena, text);
 	memcpy(it->fingerprint, fingerprint, sizeof(it->fingerprint));
 	return 0;
+}
+
+int
+policy_add_user(struct policy *policy, struct span name, struct span sender, unsigned line,
+    struct err *err)
+{
+	struct policy_line *it;
+
+	if (policy_check_user_pattern(sender, err) < 0)
+		return -1;
+	it = policy_new_line(policy, POLICY_USER_SENDER, line);
+	it->user = arena_dup(&policy->arena, name);
+	it->text = arena_dup(&policy->arena, sender);
+	return 0;
+}
+
+void
+policy_close_user(struct policy *policy, struct span name, unsigned line)
+{
+	struct policy_line *it = policy_new_line(policy, POLICY_USER_SENDER, line);
+
+	it->user = arena_dup(&policy->arena, name);
+	it->text = SPAN("*");
+	it->refuses = true;
 }
 
 /* Stable: lines of one rule keep the order of the file. */
@@ -232,6 +289,11 @@ line_matches(const struct policy_line *line, const struct policy_facts *facts)
 		return facts->client_ip && network_has(&line->network, facts->client_ip);
 	case POLICY_REFUSE_SENDER:
 		return policy_pattern_matches(line->text, facts->sender);
+	case POLICY_USER_SENDER:
+		return !span_is_empty(facts->auth_user) &&
+		    (span_equal_cstr(line->user, "*") ||
+		    span_equal(line->user, facts->auth_user)) &&
+		    user_pattern_matches(line->text, facts->auth_user, facts->sender);
 	case POLICY_REFUSE_RCPT:
 		return policy_pattern_matches(line->text, facts->rcpt);
 	case POLICY_RELAY_CERTIFICATE:
@@ -277,6 +339,9 @@ verdict_refuse(struct policy_verdict *verdict, enum policy_rule rule)
 	case POLICY_REFUSE_SENDER:
 		reply_set(reply, 550, "5.7.1", "this sender is refused");
 		return;
+	case POLICY_USER_SENDER:
+		reply_set(reply, 550, "5.7.1", "you may not send as this sender");
+		return;
 	case POLICY_REFUSE_RCPT:
 		reply_set(reply, 550, "5.7.1", "this recipient is refused");
 		return;
@@ -314,7 +379,16 @@ policy_judge_client(const struct policy *policy, const struct policy_facts *fact
 struct policy_verdict
 policy_judge_sender(const struct policy *policy, const struct policy_facts *facts)
 {
-	return policy_judge_refusal(policy, facts, POLICY_REFUSE_SENDER);
+	struct policy_verdict verdict = policy_judge_refusal(policy, facts,
+	    POLICY_REFUSE_SENDER);
+
+	if (!verdict.admitted)
+		return verdict;
+	verdict.rule = POLICY_USER_SENDER;
+	verdict.line = policy_first(policy, facts, POLICY_USER_SENDER, POLICY_USER_SENDER);
+	if (verdict.line && verdict.line->refuses)
+		verdict_refuse(&verdict, POLICY_USER_SENDER);
+	return verdict;
 }
 
 struct policy_verdict

@@ -16,9 +16,9 @@
  * Who may send what to whom.  Pure: facts in, a verdict out.
  *
  * A policy is a list of lines; the first that matches decides.  The lines stand in this
- * order, whatever the order in the file: refusals of clients, of senders, of
- * recipients; then who may relay; at last whether the recipient is one of ours.  What
- * no line admits is refused: there is no open relay by omission.
+ * order, whatever the order in the file: refusals of clients, of senders; whom users
+ * may send as; refusals of recipients; then who may relay; at last whether the recipient
+ * is one of ours.  What no line admits is refused: there is no open relay by omission.
  *
  * Patterns of addresses: "*" everything, "example.net" the domain, "*.example.net" any
  * domain below it, "user@" the local part anywhere, "user@example.net", and "<>" the
@@ -27,11 +27,12 @@
 enum policy_rule {
 	POLICY_REFUSE_CLIENT,           /* refuse_from */
 	POLICY_REFUSE_SENDER,           /* refuse_senders */
+	POLICY_USER_SENDER,             /* user "..." { senders }: may, or may not, be this one */
 	POLICY_REFUSE_RCPT,             /* refuse_recipients */
 	POLICY_RELAY_NETWORK,           /* relay_from */
 	POLICY_RELAY_CERTIFICATE,       /* relay_certificates, by name */
 	POLICY_RELAY_FINGERPRINT,       /* relay_certificates, by fingerprint */
-	POLICY_RELAY_AUTHENTICATED,     /* any user who proved who he is */
+	POLICY_RELAY_AUTHENTICATED,     /* relay_authenticated: who proved who he is */
 	POLICY_OURS,                    /* a route takes it from anybody */
 	POLICY_NOT_OURS,                /* the last line: relaying denied */
 };
@@ -44,6 +45,8 @@ struct policy_line {
 	struct network network;                 /* of a client's line */
 	uint8_t fingerprint[TLS_FINGERPRINT_BYTES];
 	struct span text;                       /* pattern, or name in a certificate */
+	struct span user;                       /* POLICY_USER_SENDER: whose line it is, or "*" */
+	bool refuses;                           /* POLICY_USER_SENDER: no other sender is his */
 	unsigned line;                          /* in the file; 0: a default */
 };
 
@@ -84,6 +87,16 @@ int policy_add(struct policy *policy, enum policy_rule rule, struct span text, u
     struct err *err);
 void policy_add_network(struct policy *policy, enum policy_rule rule,
     const struct network *network, unsigned line);
+
+/*
+ * The user NAME ("*": each whom no line before names) may send as SENDER: a pattern as
+ * above; "self", who has the user's name as address; or "self@example.net", with the
+ * user's name as local part.  policy_close_user() ends his lines: no other sender is his.
+ */
+int policy_add_user(struct policy *policy, struct span name, struct span sender, unsigned line,
+    struct err *err);
+void policy_close_user(struct policy *policy, struct span name, unsigned line);
+int policy_check_user_pattern(struct span text, struct err *err);
 
 /* A right pattern of an address?  For tables of options. */
 int policy_check_pattern(struct span text, struct err *err);

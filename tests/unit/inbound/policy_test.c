@@ -160,6 +160,67 @@ test_client_and_sender(void **state)
 	policy_fini(&policy);
 }
 
+static const struct {
+	const char *name, *user, *sender;
+	unsigned line;                  /* that decided; 0: none */
+	bool admitted;
+} user_cases[] = {
+	{ "ann as herself", "ann", "ann@our.example", 10, true },
+	{ "without regard to case", "ann", "Ann@Our.Example", 10, true },
+	{ "ann as her office", "ann", "sales@our.example", 10, true },
+	{ "ann as bob", "ann", "bob@our.example", 10, false },
+	{ "ann as nobody", "ann", "", 10, false },
+	{ "a robot has no sender", "robot", "", 11, true },
+	{ "and no other", "robot", "robot@our.example", 11, false },
+	{ "anybody by the name of his account", "carl@our.example", "carl@our.example", 12, true },
+	{ "at our domain", "carl", "carl@our.example", 12, true },
+	{ "and not at another", "carl", "carl@far.example", 12, false },
+	{ "nor with more behind it", "carl", "carl@our.example.far.example", 12, false },
+	{ "nor as ann", "carl", "ann@our.example", 12, false },
+	{ "a name is not a pattern", "*", "ann@our.example", 12, false },
+	{ "names have case", "ANN", "sales@our.example", 12, false },
+	{ "a refused sender is refused to users too", "ann", "x@y.spam.example", 4, false },
+	{ "who is nobody is not asked", "", "ann@our.example", 0, true },
+};
+
+/* First match wins: ann's lines end before those of everybody. */
+static void
+test_users(void **state)
+{
+	struct policy policy;
+	struct err err;
+
+	(void)state;
+	policy_init(&policy);
+	assert_int_equal(policy_add_user(&policy, SPAN("ann"), SPAN("ann@our.example"), 10,
+	    &err), 0);
+	assert_int_equal(policy_add_user(&policy, SPAN("ann"), SPAN("sales@our.example"), 10,
+	    &err), 0);
+	policy_close_user(&policy, SPAN("ann"), 10);
+	assert_int_equal(policy_add_user(&policy, SPAN("robot"), SPAN("<>"), 11, &err), 0);
+	policy_close_user(&policy, SPAN("robot"), 11);
+	assert_int_equal(policy_add_user(&policy, SPAN("*"), SPAN("self"), 12, &err), 0);
+	assert_int_equal(policy_add_user(&policy, SPAN("*"), SPAN("self@our.example"), 12,
+	    &err), 0);
+	policy_close_user(&policy, SPAN("*"), 12);
+	add(&policy, POLICY_REFUSE_SENDER, "*.spam.example", 4);
+	assert_int_equal(policy_add_user(&policy, SPAN("x"), SPAN("@y"), 1, &err), -1);
+	policy_seal(&policy);
+	for (size_t i = 0; i < sizeof(user_cases) / sizeof(user_cases[0]); i++) {
+		const struct policy_facts facts = {
+			.auth_user = span_from_cstr(user_cases[i].user),
+			.sender = span_from_cstr(user_cases[i].sender), .rcpt = SPAN(""),
+		};
+		struct policy_verdict verdict = policy_judge_sender(&policy, &facts);
+
+		if (verdict.admitted != user_cases[i].admitted ||
+		    (verdict.line ? verdict.line->line : 0) != user_cases[i].line ||
+		    (!verdict.admitted && verdict.reply.code != 550))
+			fail_msg("%s", user_cases[i].name);
+	}
+	policy_fini(&policy);
+}
+
 /* No line at all: nobody relays, what is ours comes in. */
 static void
 test_empty(void **state)
@@ -218,6 +279,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_rcpt),
 		cmocka_unit_test(test_client_and_sender),
+		cmocka_unit_test(test_users),
 		cmocka_unit_test(test_empty),
 		cmocka_unit_test(test_patterns),
 	};
