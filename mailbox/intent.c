@@ -39,7 +39,6 @@ intent_encode(const struct intent *intent, struct buf *out)
 	cursor_put_u64(out, intent->inode);
 	cursor_put_u64(out, intent->size_before);
 	cursor_put_u64(out, intent->bytes);
-	cursor_put_span_u16(out, intent->first);
 	cursor_put_u32(out, intent->crc_chunk_bytes);
 	cursor_put_varint(out, intent->crc_count);
 	for (size_t i = 0; i < intent->crc_count; i++)
@@ -54,6 +53,11 @@ intent_encode(const struct intent *intent, struct buf *out)
 		cursor_put_u64(out, entry->delivery_id);
 		cursor_put_u32(out, entry->id_at);
 		cursor_put_u64(out, entry->bytes);
+		cursor_put_u64(out, entry->body_at);
+		cursor_put_u64(out, entry->body_bytes);
+		cursor_put_u32(out, entry->head_crc);
+		cursor_put_u32(out, entry->body_crc);
+		cursor_put_span_u16(out, entry->first);
 	}
 }
 
@@ -95,9 +99,40 @@ decode_entries(struct intent *intent, struct cursor *in, struct arena *arena)
 		entries[i].delivery_id = cursor_u64(in);
 		entries[i].id_at = cursor_u32(in);
 		entries[i].bytes = cursor_u64(in);
+		entries[i].body_at = cursor_u64(in);
+		entries[i].body_bytes = cursor_u64(in);
+		entries[i].head_crc = cursor_u32(in);
+		entries[i].body_crc = cursor_u32(in);
+		entries[i].first = cursor_take_u16(in);
 	}
 	intent->entries = entries;
 	intent->entry_count = (size_t)count;
+}
+
+enum { LEAD_BYTES_MAX = 2, TAIL_BYTES_MAX = 2 };
+
+static bool
+entry_makes_sense(const struct intent_entry *entry)
+{
+	uint64_t end;
+
+	return !__builtin_add_overflow(entry->body_at, entry->body_bytes, &end) &&
+	       end <= entry->bytes && entry->bytes - end <= TAIL_BYTES_MAX &&
+	       entry->first.len <= INTENT_FIRST_BYTES && entry->first.len <= entry->bytes;
+}
+
+/* Are the messages the append, but for what stands before the first? */
+static bool
+entries_make_sense(const struct intent *intent)
+{
+	uint64_t left = intent->bytes;
+
+	for (size_t i = 0; i < intent->entry_count; i++) {
+		if (!entry_makes_sense(&intent->entries[i]) || intent->entries[i].bytes > left)
+			return false;
+		left -= intent->entries[i].bytes;
+	}
+	return intent->entry_count > 0 && left <= LEAD_BYTES_MAX;
 }
 
 /* Do the pieces fit the append, so that who uses them need not look? */
@@ -116,8 +151,8 @@ makes_sense(const struct intent *intent)
 		       memchr(intent->name.data, '\0', intent->name.len) == NULL;
 	if (intent->kind != INTENT_MBOX || intent->bytes == 0 ||
 	    intent->crc_chunk_bytes < INTENT_CRC_CHUNK_BYTES_MIN ||
-	    intent->first.len > INTENT_FIRST_BYTES || intent->first.len > intent->bytes ||
-	    __builtin_add_overflow(intent->size_before, intent->bytes, &end))
+	    __builtin_add_overflow(intent->size_before, intent->bytes, &end) ||
+	    !entries_make_sense(intent))
 		return false;
 	return intent->crc_count == (end - 1) / intent->crc_chunk_bytes -
 				    intent->size_before / intent->crc_chunk_bytes + 1;
@@ -139,7 +174,6 @@ intent_decode(struct intent *intent, struct span code, struct arena *arena, stru
 	intent->inode = cursor_u64(&in);
 	intent->size_before = cursor_u64(&in);
 	intent->bytes = cursor_u64(&in);
-	intent->first = cursor_take_u16(&in);
 	intent->crc_chunk_bytes = cursor_u32(&in);
 	decode_crcs(intent, &in, arena);
 	decode_entries(intent, &in, arena);
@@ -162,10 +196,21 @@ intent_copy(const struct intent *intent, struct arena *arena)
 		memcpy(entries, intent->entries, intent->entry_count * sizeof(*entries));
 	copy.path = arena_dup(arena, intent->path);
 	copy.name = arena_dup(arena, intent->name);
-	copy.first = arena_dup(arena, intent->first);
+	for (size_t i = 0; i < intent->entry_count; i++)
+		entries[i].first = arena_dup(arena, intent->entries[i].first);
 	copy.crcs = crcs;
 	copy.entries = entries;
 	return copy;
+}
+
+uint64_t
+intent_lead_bytes(const struct intent *intent)
+{
+	uint64_t bytes = intent->bytes;
+
+	for (size_t i = 0; i < intent->entry_count; i++)
+		bytes -= intent->entries[i].bytes;
+	return bytes;
 }
 
 uint64_t

@@ -19,7 +19,7 @@
 
 enum {
 	INTENT_KEY_BYTES = 16,
-	INTENT_FIRST_BYTES = 512,
+	INTENT_FIRST_BYTES = 128,               /* of a message: its From_ line and more */
 	INTENT_CRC_COUNT_MAX = 256 + 2,
 	INTENT_CRC_CHUNK_BYTES_MIN = 512,       /* a sector: what a disk writes whole */
 	INTENT_ENTRY_COUNT_MAX = 64,
@@ -27,8 +27,8 @@ enum {
 	INTENT_NAME_BYTES_MAX = 255,
 	/* Of one in the journal. */
 	INTENT_CODE_BYTES_MAX = 256 + INTENT_PATH_BYTES_MAX + INTENT_NAME_BYTES_MAX +
-				INTENT_FIRST_BYTES + 4 * INTENT_CRC_COUNT_MAX +
-				44 * INTENT_ENTRY_COUNT_MAX,
+				4 * INTENT_CRC_COUNT_MAX +
+				(72 + INTENT_FIRST_BYTES) * INTENT_ENTRY_COUNT_MAX,
 };
 
 /*
@@ -46,13 +46,21 @@ enum intent_kind {
 	INTENT_MAILDIR = 2,             /* a file that appears in a directory */
 };
 
-/* One message of an append. */
+/*
+ * One message of an append.  Readers move messages and change their headers, but never a body: so
+ * the body has a checksum of its own, by which the message is known wherever it is.
+ */
 struct intent_entry {
 	bool has_key;
 	struct intent_key key;
 	uint64_t delivery_id;           /* printed in its Received field: unique */
 	uint32_t id_at;                 /* where it is printed, from the message's first octet */
 	uint64_t bytes;                 /* of it in the file, all of it */
+	uint64_t body_at;               /* behind the empty line, from its first octet */
+	uint64_t body_bytes;            /* without what parts it from the next message */
+	uint32_t head_crc;              /* CRC-32C of all before the body */
+	uint32_t body_crc;
+	struct span first;              /* its first octets, INTENT_FIRST_BYTES at most */
 };
 
 struct intent {
@@ -69,7 +77,6 @@ struct intent {
 	uint64_t inode;
 	uint64_t size_before;
 	uint64_t bytes;
-	struct span first;              /* its first octets, INTENT_FIRST_BYTES at most */
 	uint32_t crc_chunk_bytes;       /* pieces end at multiples of this in the file */
 	const uint32_t *crcs;           /* CRC-32C of each piece */
 	size_t crc_count;
@@ -84,6 +91,9 @@ void intent_encode(const struct intent *intent, struct buf *out);
 /* What is borrowed points into CODE; the arrays are made in ARENA. */
 int intent_decode(struct intent *intent_out, struct span code, struct arena *arena,
 		  struct err *err);
+
+/* Of what stands before the first message: LFs that complete what another program left. */
+uint64_t intent_lead_bytes(const struct intent *intent);
 
 /* A copy that lives in ARENA. */
 struct intent intent_copy(const struct intent *intent, struct arena *arena);

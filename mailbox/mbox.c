@@ -3,8 +3,6 @@
 #include <errno.h>
 #include <string.h>
 
-#include "relay/base/buf.h"
-#include "relay/base/crc32c.h"
 #include "relay/base/mem.h"
 #include "relay/base/must.h"
 
@@ -221,104 +219,6 @@ mbox_close(struct mbox *mbox)
 	if (mbox->dir >= 0)
 		disk->ops->close(disk, mbox->dir);
 	mbox->dir = -1;
-}
-
-/* ----------------------------------------------------------------- planning */
-
-/* Checksums of the pieces, while the append streams by; and its first octets. */
-struct plan {
-	struct intent *intent;
-	uint32_t *crcs;
-	char *first;
-	size_t first_len;
-	size_t piece;
-	uint64_t at;                    /* in the file */
-};
-
-static void
-plan_take(struct plan *plan, struct span text)
-{
-	if (plan->first_len < INTENT_FIRST_BYTES) {
-		struct span part = span_first(text, INTENT_FIRST_BYTES - plan->first_len);
-
-		memcpy(plan->first + plan->first_len, part.data, part.len);
-		plan->first_len += part.len;
-	}
-	while (text.len > 0) {
-		uint64_t left = intent_piece_end(plan->intent, plan->piece) - plan->at;
-		size_t len = text.len < left ? text.len : (size_t)left;
-
-		plan->crcs[plan->piece] = crc32c(plan->crcs[plan->piece], text.data, len);
-		plan->at += len;
-		text = span_skip(text, len);
-		if (len == left && plan->piece + 1 < plan->intent->crc_count)
-			plan->piece++;
-		else
-			must(text.len == 0);
-	}
-}
-
-/* Pieces as small as a sector, and never more than fit an intent. */
-static uint32_t
-crc_chunk_bytes(uint64_t bytes)
-{
-	uint64_t sectors = bytes / (INTENT_CRC_COUNT_MAX - 2) / INTENT_CRC_CHUNK_BYTES_MIN + 1;
-
-	return (uint32_t)(sectors * INTENT_CRC_CHUNK_BYTES_MIN);
-}
-
-int
-mbox_plan(const struct mbox *mbox, const struct mbox_message *messages, size_t message_count,
-	  int64_t wall_ms, struct arena *arena, struct intent *intent, struct err *err)
-{
-	struct intent_entry *entries = arena_alloc_array(arena, message_count, sizeof(*entries));
-	uint64_t bytes = mbox->lead.len;
-
-	must(message_count > 0 && message_count <= INTENT_ENTRY_COUNT_MAX);
-	for (size_t i = 0; i < message_count; i++) {
-		entries[i].delivery_id = messages[i].delivery_id;
-		entries[i].id_at = messages[i].id_at;
-		entries[i].has_key = messages[i].has_key;
-		entries[i].key = messages[i].key;
-		entries[i].bytes = mbox_message_bytes(&messages[i]);
-		bytes += entries[i].bytes;
-	}
-	*intent = (struct intent){
-		.kind = INTENT_MBOX,
-		.wall_ms = wall_ms,
-		.path = arena_dup(arena, span_from_cstr(mbox->settings->path)),
-		.uid = mbox->settings->uid,
-		.dot_lock = mbox->settings->lock.dot_lock,
-		.device = mbox->stat.device,
-		.inode = mbox->stat.inode,
-		.size_before = mbox->stat.size,
-		.bytes = bytes,
-		.crc_chunk_bytes = crc_chunk_bytes(bytes),
-		.entries = entries,
-		.entry_count = message_count,
-	};
-	intent->crc_count = (size_t)((intent->size_before + bytes - 1) / intent->crc_chunk_bytes -
-				     intent->size_before / intent->crc_chunk_bytes + 1);
-	must(intent->crc_count <= INTENT_CRC_COUNT_MAX);
-
-	struct plan plan = {
-		.intent = intent,
-		.crcs = arena_alloc_array(arena, intent->crc_count, sizeof(uint32_t)),
-		.first = arena_alloc(arena, INTENT_FIRST_BYTES),
-		.at = intent->size_before,
-	};
-	struct mbox_stream stream;
-	struct span piece;
-	int result;
-
-	mbox_stream_init(&stream, mbox->lead, messages, message_count);
-	while ((result = mbox_stream_next(&stream, &piece, err)) == 0 && piece.len > 0)
-		plan_take(&plan, piece);
-	mbox_stream_fini(&stream);
-	intent->crcs = plan.crcs;
-	intent->first = span_make(plan.first, plan.first_len);
-	must(result < 0 || plan.at == intent->size_before + bytes);
-	return result;
 }
 
 /* ---------------------------------------------------------------- appending */

@@ -223,6 +223,13 @@ put_ends(struct mbox_journal *journal)
 	return count;
 }
 
+/* A segment that has room for so much: its header, whole blocks, and one to spare. */
+static uint64_t
+segment_bytes_for(size_t batch_bytes)
+{
+	return (uint64_t)(batch_bytes / JOURNAL_BLOCK_BYTES + 4) * JOURNAL_BLOCK_BYTES;
+}
+
 static int
 write_batch(struct mbox_journal *journal, struct intent *const *intents, size_t intent_count,
 	    struct err *err)
@@ -234,7 +241,8 @@ write_batch(struct mbox_journal *journal, struct intent *const *intents, size_t 
 		journal_batch_put_intent(&journal->batch, intents[i]);
 	ends = put_ends(journal);
 	if (!journal_segment_has_room(journal, &journal->batch) &&
-	    journal_segment_begin(journal, 0, false, err) < 0)
+	    journal_segment_begin(journal, segment_bytes_for(buf_len(&journal->batch)), false,
+				  err) < 0)
 		return -1;
 	if (journal_segment_write(journal, &journal->batch, err) < 0)
 		return -1;

@@ -7,7 +7,7 @@
 #include "relay/base/must.h"
 
 enum {
-	JOURNAL_VERSION = 1,
+	JOURNAL_VERSION = 2,
 	BATCH_MAGIC = 0x424a4d43,       /* "CMJB" */
 	SEEN_KEY_BYTES = INTENT_KEY_BYTES + 4,
 	SEEN_HEAD_BYTES = 8 + 4 + 8 + 8,
@@ -44,6 +44,23 @@ journal_segment_head_encode(const struct journal_segment_head *head,
 	memset(block, 0, JOURNAL_BLOCK_BYTES);
 	memcpy(block, text.data, text.len);
 	buf_fini(&out);
+}
+
+uint32_t
+journal_segment_version(struct span block)
+{
+	struct cursor in = cursor_init(block);
+	bool is_segment = span_equal(cursor_take(&in, sizeof(segment_magic)),
+				     span_make(segment_magic, sizeof(segment_magic)));
+	uint32_t version = cursor_u32(&in);
+
+	return is_segment && !cursor_failed(&in) ? version : 0;
+}
+
+bool
+journal_version_is_known(uint32_t version)
+{
+	return version == JOURNAL_VERSION;
 }
 
 bool

@@ -1,12 +1,13 @@
 /*
- * The journal on disk, version 1.  All numbers are little-endian.
+ * The journal on disk, version 2.  All numbers are little-endian.
  *
  * "lock"               held by the process that has the journal
  * "segment-NN"         slots; which segment is in one, its header says
  * "seen-NUMBER"        keys of the segments up to NUMBER, 16 hexadecimal digits
  * "bad-..."            files set aside because they could not be read
  *
- * A segment has a fixed size and was written once with zeros, so that a batch changes no size.
+ * A segment has a fixed size and was written once with zeros, so that a batch changes no size.  One
+ * of another version is refused, and nothing is touched.
  *
  *	block 0         magic "ChaparMJ", u32 version, u64 node, u64 number, u64 salt,
  *	                u64 first_live, u64 segment_bytes, u32 CRC-32C of all before it
@@ -70,6 +71,10 @@ struct journal_segment_head {
 void journal_segment_head_encode(const struct journal_segment_head *head,
 				 char block_out[JOURNAL_BLOCK_BYTES]);
 bool journal_segment_head_decode(struct journal_segment_head *head_out, struct span block);
+
+/* The version of a block that begins as a segment of any version does; 0 if it does not. */
+uint32_t journal_segment_version(struct span block);
+bool journal_version_is_known(uint32_t version);
 
 /*
  * A batch under construction: room for its head first, then records; journal_batch_close() fills

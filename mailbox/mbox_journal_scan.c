@@ -26,6 +26,7 @@ struct scan {
 	struct journal_keys *keys;      /* of what the segments say was delivered */
 	struct slot slots[MBOX_JOURNAL_SEGMENTS_MAX];
 	size_t slot_count;
+	uint32_t strange_version;       /* of a segment that another release made; 0: none */
 	char (*seen)[DISK_NAME_BYTES_MAX];
 	size_t seen_count;
 	size_t seen_capacity;
@@ -75,10 +76,15 @@ read_slot(struct scan *scan, unsigned number)
 	journal_slot_name(number, name);
 	if (disk_open(disk, name, DISK_OPEN_READ, &file, NULL) < 0)
 		return;
-	if (disk_read(disk, file, block, sizeof(block), 0, &got, NULL) == 0 &&
-	    journal_segment_head_decode(&slot->head, span_make(block, got))) {
-		slot->number = number;
-		scan->slot_count++;
+	if (disk_read(disk, file, block, sizeof(block), 0, &got, NULL) == 0) {
+		uint32_t version = journal_segment_version(span_make(block, got));
+
+		if (version != 0 && !journal_version_is_known(version)) {
+			scan->strange_version = version;
+		} else if (journal_segment_head_decode(&slot->head, span_make(block, got))) {
+			slot->number = number;
+			scan->slot_count++;
+		}
 	}
 	disk_close(disk, &file);
 }
@@ -306,6 +312,10 @@ journal_scan(struct mbox_journal *journal, const struct mbox_journal_settings *s
 		result = -1;
 	}
 	read_slots(&scan);
+	if (scan.strange_version != 0 && result == 0)
+		result = err_set(err, ERR_FORMAT, "%s: the journal has version %u, which this "
+				 "mailboxd does not know: nothing was changed",
+				 journal->disk->place, (unsigned)scan.strange_version);
 	for (size_t i = 0; i < scan.slot_count && result == 0; i++)
 		result = read_segment(&scan, &scan.slots[i], err);
 	for (size_t i = 0; i < scan.seen_count && result == 0; i++)

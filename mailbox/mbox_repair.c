@@ -3,194 +3,228 @@
 #include <string.h>
 
 #include "mailbox/mbox_search.h"
-#include "relay/base/crc32c.h"
 #include "relay/base/mem.h"
 #include "relay/base/must.h"
 
-enum {
-	WINDOW_BYTES = 64 * 1024,
-	PROOF_BYTES = 64,
+enum { WINDOW_BYTES = 64 * 1024 };
+
+/* Where the append's messages are meant to be, and how far they are there. */
+struct places {
+	uint64_t starts[INTENT_ENTRY_COUNT_MAX + 1];    /* and the end of the append */
+	bool whole[INTENT_ENTRY_COUNT_MAX];
+	size_t whole_count;             /* so many from the first on, without a gap */
 };
 
-/* What was found out about the octets behind the old size. */
-struct region {
-	bool piece_is_ours[INTENT_CRC_COUNT_MAX];
-	bool begins_as_ours;            /* as far as there is anything */
-	bool has_our_piece;             /* one long enough to be no accident */
-	size_t first_bytes;             /* of its beginning, that are ours or zeros */
-	uint64_t end;                   /* of the file */
-};
+/* ------------------------------------------------------------------ whole messages */
 
-/* The checksum of a part of the file, and whether it is all zeros. */
 static int
-sum_up(struct mbox *mbox, char *window, uint64_t start, uint64_t end, uint32_t *crc_out,
-       bool *zeros_out, struct err *err)
+is_whole(struct mbox *mbox, const struct intent_entry *entry, uint64_t start, bool *whole_out,
+	 struct err *err)
 {
-	*crc_out = 0;
-	*zeros_out = true;
-	while (start < end) {
-		size_t len = end - start < WINDOW_BYTES ? (size_t)(end - start) : WINDOW_BYTES;
+	uint64_t body = start + entry->body_at, end = body + entry->body_bytes;
+	uint32_t crc;
 
-		if (box_disk_read_all(mbox->settings->lock.disk, mbox->file, window, len, start,
-				      err) < 0)
-			return err_wrap(err, "%s", mbox->settings->path);
-		*crc_out = crc32c(*crc_out, window, len);
-		*zeros_out = *zeros_out && window[0] == '\0' &&
-			     memcmp(window, window + 1, len - 1) == 0;
-		start += len;
-	}
-	return 0;
-}
-
-/*
- * The beginning of the region: the octets that the intent kept, or zeros where a disk never got
- * them.
- */
-static int
-compare_first(struct mbox *mbox, const struct intent *intent, struct region *region,
-	      struct err *err)
-{
-	char first[INTENT_FIRST_BYTES];
-	uint64_t there = region->end - intent->size_before;
-	size_t len = intent->first.len < there ? intent->first.len : (size_t)there;
-
-	if (box_disk_read_all(mbox->settings->lock.disk, mbox->file, first, len,
-			      intent->size_before, err) < 0)
-		return err_wrap(err, "%s", mbox->settings->path);
-	region->begins_as_ours = true;
-	for (size_t i = 0; i < len; i++) {
-		if (first[i] != intent->first.data[i] && first[i] != '\0')
-			region->begins_as_ours = false;
-		else if (region->begins_as_ours)
-			region->first_bytes = i + 1;
-	}
+	*whole_out = false;
+	if (end > mbox->stat.size)
+		return 0;
+	if (mbox_search_sum(mbox, start, body, &crc, err) < 0)
+		return -1;
+	if (crc != entry->head_crc)
+		return 0;
+	if (mbox_search_sum(mbox, body, end, &crc, err) < 0)
+		return -1;
+	*whole_out = crc == entry->body_crc;
 	return 0;
 }
 
 static int
-compare_pieces(struct mbox *mbox, const struct intent *intent, struct region *region,
+look_at_places(struct mbox *mbox, const struct intent *intent, struct places *places,
 	       struct err *err)
 {
-	char *window = mem_alloc(WINDOW_BYTES);
-	int result = 0;
+	uint64_t start = intent->size_before + intent_lead_bytes(intent);
 
-	for (size_t i = 0; i < intent->crc_count && result == 0; i++) {
-		uint64_t start = intent_piece_start(intent, i), end = intent_piece_end(intent, i);
-		uint64_t there = end < region->end ? end : region->end;
-		uint32_t crc;
-		bool zeros;
-
-		if (start >= region->end)
-			break;
-		result = sum_up(mbox, window, start, there, &crc, &zeros, err);
-		/* Zeros hold nothing that anybody could lose. */
-		region->piece_is_ours[i] = zeros || (there == end && crc == intent->crcs[i]);
-		region->has_our_piece = region->has_our_piece ||
-					(region->piece_is_ours[i] && !zeros &&
-					 there - start >= PROOF_BYTES);
+	*places = (struct places){ 0 };
+	for (size_t i = 0; i < intent->entry_count; i++) {
+		places->starts[i] = start;
+		if (is_whole(mbox, &intent->entries[i], start, &places->whole[i], err) < 0)
+			return -1;
+		if (places->whole[i] && places->whole_count == i)
+			places->whole_count++;
+		start += intent->entries[i].bytes;
 	}
-	mem_free(&window);
-	return result;
+	places->starts[intent->entry_count] = start;
+	return 0;
 }
 
-/* Is every octet from START to END there and the intent's? */
+/* --------------------------------------------------------------------- torn tails */
+
+/* Do the octets from START on, as far as there are any, begin a message of ours? */
 static int
-is_written(struct mbox *mbox, const struct intent *intent, uint64_t start, uint64_t end,
-	   bool *written_out, struct err *err)
+begins_as_ours(struct mbox *mbox, const struct intent_entry *entry, uint64_t start,
+	       bool *ours_out, struct err *err)
 {
-	char *window = mem_alloc(WINDOW_BYTES);
-	int result = 0;
+	char first[INTENT_FIRST_BYTES];
+	uint64_t there = mbox->stat.size - start;
+	size_t len = entry->first.len < there ? entry->first.len : (size_t)there;
 
-	*written_out = end <= mbox->stat.size;
-	for (size_t i = 0; i < intent->crc_count && result == 0 && *written_out; i++) {
-		uint64_t piece_start = intent_piece_start(intent, i);
-		uint64_t piece_end = intent_piece_end(intent, i);
-		uint32_t crc;
-		bool zeros;
-
-		if (piece_end <= start || piece_start >= end)
-			continue;
-		*written_out = piece_end <= mbox->stat.size;
-		if (*written_out)
-			result = sum_up(mbox, window, piece_start, piece_end, &crc, &zeros, err);
-		*written_out = *written_out && result == 0 && crc == intent->crcs[i];
-	}
-	mem_free(&window);
-	return result;
+	if (box_disk_read_all(mbox->settings->lock.disk, mbox->file, first, len, start, err) < 0)
+		return err_wrap(err, "%s", mbox->settings->path);
+	/* Zeros are where a disk never got what was written. */
+	for (size_t i = 0; i < len && *ours_out; i++)
+		*ours_out = first[i] == entry->first.data[i] || first[i] == '\0';
+	return 0;
 }
 
-/* Does one of our messages begin at this place? */
 static bool
-is_entry_start(const struct intent *intent, uint64_t at)
+is_message_start(const struct intent *intent, const struct places *places, uint64_t at)
 {
-	uint64_t start = intent->size_before + intent->bytes;
-
-	for (size_t i = intent->entry_count; i-- > 0; ) {
-		start -= intent->entries[i].bytes;
-		if (start == at)
+	for (size_t i = 0; i < intent->entry_count; i++)
+		if (places->starts[i] == at)
 			return true;
-	}
 	return false;
 }
 
-/*
- * Does a message of another program begin between START and END?  Its From_ line may be glued to
- * the torn end of ours, so it need not begin a line.
- */
+/* Is there a From_ line of another program between START and END? */
 static int
-search_foreign(struct mbox *mbox, const struct intent *intent, uint64_t start, uint64_t end,
-	       bool *foreign_out, struct err *err)
+search_foreign(struct mbox *mbox, const struct intent *intent, const struct places *places,
+	       uint64_t start, uint64_t end, bool *ours_out, struct err *err)
 {
-	while (start < end && !*foreign_out) {
+	while (start < end && *ours_out) {
 		uint64_t at;
 
 		if (mbox_search_from_line(mbox, start, end, &at, err) < 0)
 			return -1;
-		*foreign_out = at < end && !is_entry_start(intent, at);
+		*ours_out = at == end || is_message_start(intent, places, at);
 		start = at + 1;
 	}
 	return 0;
 }
 
+static int
+find_zeros(struct mbox *mbox, uint64_t start, uint64_t end, bool *found_out, struct err *err)
+{
+	char *window = mem_alloc(WINDOW_BYTES);
+	int result = 0;
+
+	*found_out = false;
+	while (start < end && result == 0 && !*found_out) {
+		size_t len = end - start < WINDOW_BYTES ? (size_t)(end - start) : WINDOW_BYTES;
+
+		result = box_disk_read_all(mbox->settings->lock.disk, mbox->file, window, len,
+					   start, err);
+		*found_out = result == 0 && memchr(window, '\0', len) != NULL;
+		start += len;
+	}
+	mem_free(&window);
+	return result;
+}
+
+/* What is known of the octets behind the last whole message. */
+struct tail {
+	size_t first;                   /* the message that should begin it */
+	uint64_t from;
+	bool is_ours;
+	bool has_hole;                  /* something in it never got to the disk */
+};
+
+/* Is this piece ours as it was written, or as far as it was written? */
+static int
+judge_piece(struct mbox *mbox, const struct intent *intent, const struct places *places,
+	    size_t index, struct tail *tail, struct err *err)
+{
+	uint64_t start = intent_piece_start(intent, index), end = intent_piece_end(intent, index);
+	uint64_t size = mbox->stat.size;
+	uint32_t crc = ~intent->crcs[index];
+	bool is_torn_by_end = end > size, has_zeros;
+
+	if (!is_torn_by_end && mbox_search_sum(mbox, start, end, &crc, err) < 0)
+		return -1;
+	if (crc == intent->crcs[index])
+		return 0;
+	start = start < tail->from ? tail->from : start;
+	end = is_torn_by_end ? size : end;
+	if (find_zeros(mbox, start, end, &has_zeros, err) < 0)
+		return -1;
+	tail->has_hole = tail->has_hole || has_zeros;
+	tail->is_ours = is_torn_by_end || has_zeros;
+	return search_foreign(mbox, intent, places, start, end, &tail->is_ours, err);
+}
+
 /*
- * Was the region written to by others?  What lies behind the end of our append is theirs; what
- * lies in it and is not provably ours may be.
+ * Did a reader only change the header of this message?  Its body is behind it then; one without a
+ * body ends in an empty line, which a torn one does not.
  */
 static int
-has_foreign_message(struct mbox *mbox, const struct intent *intent, const struct region *region,
-		    bool *foreign_out, struct err *err)
+is_changed(struct mbox *mbox, const struct intent_entry *entry, uint64_t from, bool *changed_out,
+	   struct err *err)
 {
-	uint64_t known_end = intent->size_before + region->first_bytes;
+	*changed_out = entry->body_bytes == 0 && mbox->lead.len == 0;
+	if (entry->body_bytes == 0)
+		return 0;
+	return mbox_search_delivery(mbox, entry, mbox->stat.size - from, changed_out, err);
+}
 
-	*foreign_out = region->end > intent->size_before + intent->bytes;
-	for (size_t i = 0; i < intent->crc_count && !*foreign_out; i++) {
-		uint64_t start = intent_piece_start(intent, i), end = intent_piece_end(intent, i);
+/* Is all from there on to the end of the file a torn part of our append? */
+static int
+judge_tail(struct mbox *mbox, const struct intent *intent, const struct places *places,
+	   struct tail *tail, struct err *err)
+{
+	uint64_t size = mbox->stat.size;
+	bool changed = false;
 
-		if (region->piece_is_ours[i] || start >= region->end)
-			continue;
-		if (start < known_end)
-			start = known_end;
-		if (end > region->end)
-			end = region->end;
-		if (search_foreign(mbox, intent, start, end, foreign_out, err) < 0)
+	tail->is_ours = size <= places->starts[intent->entry_count];
+	for (size_t i = tail->first; i < intent->entry_count && tail->is_ours; i++)
+		if (places->starts[i] < size &&
+		    begins_as_ours(mbox, &intent->entries[i], places->starts[i], &tail->is_ours,
+				   err) < 0)
 			return -1;
+	for (size_t i = 0; i < intent->crc_count && tail->is_ours; i++)
+		if (intent_piece_end(intent, i) > tail->from &&
+		    intent_piece_start(intent, i) < size &&
+		    judge_piece(mbox, intent, places, i, tail, err) < 0)
+			return -1;
+	/* What has holes was never answered 250, and no reader made it so. */
+	for (size_t i = tail->first; i < intent->entry_count && tail->is_ours && !tail->has_hole;
+	     i++) {
+		if (!places->whole[i] && places->starts[i] < size &&
+		    is_changed(mbox, &intent->entries[i], tail->from, &changed, err) < 0)
+			return -1;
+		tail->is_ours = !changed;
 	}
 	return 0;
 }
 
 static int
-cut(struct mbox *mbox, const struct intent *intent, struct err *err)
+cut(struct mbox *mbox, uint64_t size, struct err *err)
 {
 	struct box_disk *disk = mbox->settings->lock.disk;
-	int error = disk->ops->truncate(disk, mbox->file, intent->size_before);
+	int error = disk->ops->truncate(disk, mbox->file, size);
 
 	if (error == 0)
 		error = disk->ops->sync(disk, mbox->file, BOX_SYNC_ALL);
 	if (error != 0)
 		return box_disk_fail(error, "cutting off a torn message", mbox->settings->path,
-		    err);
+				     err);
 	return mbox_look_again(mbox, err);
 }
+
+/* Cut off what is torn, if it is; where it begins is where the whole messages end. */
+static int
+cut_torn(struct mbox *mbox, const struct intent *intent, const struct places *places,
+	 bool *cut_out, struct err *err)
+{
+	struct tail tail = { .first = places->whole_count };
+
+	tail.from = tail.first == 0 ? intent->size_before : places->starts[tail.first];
+	if (tail.first == intent->entry_count || mbox->stat.size <= tail.from)
+		return 0;
+	if (judge_tail(mbox, intent, places, &tail, err) < 0)
+		return -1;
+	*cut_out = tail.is_ours;
+	return tail.is_ours ? cut(mbox, tail.from, err) : 0;
+}
+
+/* ------------------------------------------------------------------------ durable */
 
 /*
  * What is there and ours may be in memory only, and a sync that failed before would make the next
@@ -248,69 +282,68 @@ make_sure(struct mbox *mbox, const struct intent *intent, struct err *err)
 	return result;
 }
 
-/* Entry by entry, by its place in the append. */
+/* What readers moved is theirs to make durable; we only wait for it. */
 static int
-judge_by_place(struct mbox *mbox, const struct intent *intent, struct mbox_repair *repair,
-	       struct err *err)
+sync_as_it_is(struct mbox *mbox, struct err *err)
 {
-	uint64_t end = intent->size_before + intent->bytes;
+	struct box_disk *disk = mbox->settings->lock.disk;
+	int error = disk->ops->sync(disk, mbox->file, BOX_SYNC_ALL);
 
-	for (size_t i = intent->entry_count; i-- > 0; ) {
-		uint64_t start = end - intent->entries[i].bytes;
-
-		if (is_written(mbox, intent, start, end, &repair->delivered[i], err) < 0)
-			return -1;
-		end = start;
-	}
-	return make_sure(mbox, intent, err);
+	if (error == 0)
+		error = disk->ops->sync_dir(disk, mbox->dir);
+	if (error != 0)
+		return box_disk_fail(error, "making it durable", mbox->settings->path, err);
+	return 0;
 }
 
-/* Entry by entry, by its delivery id somewhere in the file. */
+/* ---------------------------------------------------------------------------- all */
+
 static int
-judge_by_search(struct mbox *mbox, const struct intent *intent, struct mbox_repair *repair,
-		struct err *err)
+search_rest(struct mbox *mbox, const struct intent *intent, struct mbox_repair *repair,
+	    struct err *err)
 {
-	repair->searched = true;
-	for (size_t i = 0; i < intent->entry_count; i++)
+	for (size_t i = 0; i < intent->entry_count; i++) {
+		if (repair->delivered[i])
+			continue;
 		if (mbox_search_delivery(mbox, &intent->entries[i], MBOX_REPAIR_SEARCH_BYTES_MAX,
 					 &repair->delivered[i], err) < 0)
 			return -1;
-	return 0;
+		repair->searched = repair->searched || repair->delivered[i];
+	}
+	return repair->searched ? sync_as_it_is(mbox, err) : 0;
 }
 
 int
 mbox_repair(struct mbox *mbox, const struct intent *intent, struct mbox_repair *repair,
 	    struct err *err)
 {
-	struct region region = { .end = mbox->stat.size };
-	bool whole, foreign = false;
+	struct places places;
+	bool some = false, all = true;
 
 	must(intent->kind == INTENT_MBOX && intent->entry_count <= INTENT_ENTRY_COUNT_MAX);
 	*repair = (struct mbox_repair){ 0 };
 	if (mbox->stat.device != intent->device || mbox->stat.inode != intent->inode ||
-	    mbox->stat.size < intent->size_before)
-		return judge_by_search(mbox, intent, repair, err);
-	if (mbox->stat.size == intent->size_before)
+	    mbox->stat.size <= intent->size_before)
+		return search_rest(mbox, intent, repair, err);
+	if (look_at_places(mbox, intent, &places, err) < 0 ||
+	    cut_torn(mbox, intent, &places, &repair->cut, err) < 0)
+		return -1;
+	for (size_t i = 0; i < intent->entry_count; i++) {
+		/* What stood behind a gap went with it. */
+		repair->delivered[i] = places.whole[i] &&
+				       (!repair->cut || i < places.whole_count);
+		some = some || repair->delivered[i];
+		all = all && repair->delivered[i];
+	}
+	if (some && make_sure(mbox, intent, err) < 0)
+		return -1;
+	if (all || repair->cut)
 		return 0;
-	if (is_written(mbox, intent, intent->size_before, intent->size_before + intent->bytes,
-		       &whole, err) < 0)
+	if (search_rest(mbox, intent, repair, err) < 0)
 		return -1;
-	if (whole) {
-		for (size_t i = 0; i < intent->entry_count; i++)
-			repair->delivered[i] = true;
-		return make_sure(mbox, intent, err);
-	}
-	if (compare_first(mbox, intent, &region, err) < 0 ||
-	    compare_pieces(mbox, intent, &region, err) < 0)
-		return -1;
-	if (!region.begins_as_ours && !region.has_our_piece)
-		return judge_by_search(mbox, intent, repair, err);
-	if (has_foreign_message(mbox, intent, &region, &foreign, err) < 0)
-		return -1;
-	if (foreign) {
-		repair->left = true;
-		return judge_by_place(mbox, intent, repair, err);
-	}
-	repair->cut = true;
-	return cut(mbox, intent, err);
+	/* Is there anything of those that are not delivered? */
+	for (size_t i = 0; i < intent->entry_count; i++)
+		repair->left = repair->left || (!repair->delivered[i] &&
+						mbox->stat.size > places.starts[i]);
+	return 0;
 }

@@ -1,14 +1,16 @@
 /*
  * After a crash, or an append that could not be undone: what became of an intent?
  *
- * With the mbox open and locked, the octets behind its old size are compared with the intent:
- *   - all there: delivered;
- *   - none: not delivered;
- *   - the beginning is ours (or was never written: zeros) and no other program's message stands
- *     behind it: a torn append, which is cut off, durably; not delivered;
- *   - otherwise others have been at work: nothing is changed.  If the file is as we left it, a
- *     message counts as delivered if every octet of it is there; if it was rewritten, if its
- *     delivery id is found in the file and the message that has it is not shorter than ours.
+ * Between the append and now, readers may have moved, changed and expunged messages and other
+ * programs may have added some, and what was answered 250 may be among it, because ends of
+ * intents are made durable late.  So, with the mbox open and locked:
+ *   - a message is delivered if it is whole at its place, by its checksums, or if its delivery id
+ *     is found in the file with its whole body behind it;
+ *   - what lies behind the last whole message at its place is cut off, durably, if it is provably
+ *     a torn part of our append and the end of the file: it begins as ours, its pieces have our
+ *     checksums but for the last one and such as a disk never got (zeros), and no From_ line of
+ *     another program stands where nothing is proven;
+ *   - nothing else is changed.  A whole message is never cut off.
  */
 #ifndef MAILBOX_MBOX_REPAIR_H
 #define MAILBOX_MBOX_REPAIR_H

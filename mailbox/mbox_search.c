@@ -3,12 +3,14 @@
 #include <string.h>
 
 #include "relay/base/base32.h"
+#include "relay/base/crc32c.h"
 #include "relay/base/mem.h"
 #include "relay/base/span.h"
 
 enum {
 	WINDOW_BYTES = 64 * 1024,
 	FROM_LINE_BYTES_MAX = 512,      /* a path and a time are shorter */
+	HEADER_SLACK_BYTES = 64 * 1024, /* that readers may add to a header */
 };
 
 /*
@@ -66,6 +68,17 @@ has_day_and_month(struct span line)
 	return false;
 }
 
+/* Is what stands at this place of a window quoted: '>' before it, up to the start of the line? */
+static bool
+is_quoted(struct span window, size_t at)
+{
+	size_t before = at;
+
+	while (before > 0 && window.data[before - 1] == '>')
+		before--;
+	return before < at && (before == 0 || window.data[before - 1] == '\n');
+}
+
 static bool
 find_from_line(const void *what, struct span window, size_t begin_max, size_t *at_out)
 {
@@ -77,7 +90,7 @@ find_from_line(const void *what, struct span window, size_t begin_max, size_t *a
 		struct span rest;
 
 		(void)span_split(line, '\n', &line, &rest);
-		if (has_day_and_month(line)) {
+		if (has_day_and_month(line) && !is_quoted(window, base + at)) {
 			*at_out = base + at;
 			return true;
 		}
@@ -102,27 +115,70 @@ mbox_search_from_line(struct mbox *mbox, uint64_t start, uint64_t end, uint64_t 
 }
 
 int
+mbox_search_sum(struct mbox *mbox, uint64_t start, uint64_t end, uint32_t *crc_out,
+		struct err *err)
+{
+	char *window = mem_alloc(WINDOW_BYTES);
+	int result = 0;
+
+	*crc_out = 0;
+	while (start < end && result == 0) {
+		size_t len = end - start < WINDOW_BYTES ? (size_t)(end - start) : WINDOW_BYTES;
+
+		result = box_disk_read_all(mbox->settings->lock.disk, mbox->file, window, len,
+					   start, err);
+		if (result == 0)
+			*crc_out = crc32c(*crc_out, window, len);
+		start += len;
+	}
+	mem_free(&window);
+	return result < 0 ? err_wrap(err, "%s", mbox->settings->path) : 0;
+}
+
+/* The id stands AT: is the body behind that header the one we delivered? */
+static int
+has_body(struct mbox *mbox, const struct intent_entry *entry, uint64_t at, bool *has_out,
+	 struct err *err)
+{
+	const struct span empty_line = SPAN("\n\n");
+	uint64_t end = mbox->stat.size, body;
+	uint32_t crc;
+
+	*has_out = false;
+	if (end - at > entry->body_at + HEADER_SLACK_BYTES)
+		end = at + entry->body_at + HEADER_SLACK_BYTES;
+	if (search(mbox, find_text, &empty_line, at, end, &body, err) < 0)
+		return -1;
+	/* A message without a body cannot be told from the torn beginning of one. */
+	body += empty_line.len;
+	if (body >= end + empty_line.len || entry->body_bytes == 0 ||
+	    mbox->stat.size - body < entry->body_bytes || body > mbox->stat.size)
+		return 0;
+	if (mbox_search_sum(mbox, body, body + entry->body_bytes, &crc, err) < 0)
+		return -1;
+	*has_out = crc == entry->body_crc;
+	return 0;
+}
+
+int
 mbox_search_delivery(struct mbox *mbox, const struct intent_entry *entry, uint64_t bytes_max,
 		     bool *found_out, struct err *err)
 {
 	char text[BASE32_U64_BYTES];
-	uint64_t size = mbox->stat.size, at, next;
-	uint64_t start = size > bytes_max ? size - bytes_max : 0;
+	uint64_t size = mbox->stat.size;
+	uint64_t at = size > bytes_max ? size - bytes_max : 0;
 	struct span id;
 
 	base32_print_u64(entry->delivery_id, text);
 	id = span_make(text, BASE32_U64_CHARS);
 	*found_out = false;
-	if (search(mbox, find_text, &id, start, size, &at, err) < 0)
-		return -1;
-	if (at == size)
-		return 0;
-
-	const struct span separator = SPAN("\nFrom ");
-
-	if (search(mbox, find_text, &separator, at, size, &next, err) < 0)
-		return -1;
-	/* The empty line behind a message is the one that readers add and remove as they like. */
-	*found_out = next - at + entry->id_at + 1 >= entry->bytes;
+	/* The id may also stand where somebody quotes a header: look at each. */
+	while (at < size && !*found_out) {
+		if (search(mbox, find_text, &id, at, size, &at, err) < 0)
+			return -1;
+		if (at < size && has_body(mbox, entry, at, found_out, err) < 0)
+			return -1;
+		at++;
+	}
 	return 0;
 }

@@ -13,16 +13,21 @@
 
 /*
  * Where something that looks as a From_ line begins, from START on and before END: "From ", and on
- * the same line a day and a month as asctime() writes them.  END if there is none.
+ * the same line a day and a month as asctime() writes them.  It need not begin a line, because a
+ * torn message may end before it; but one that is quoted is none.  END if there is none.
  */
 int mbox_search_from_line(struct mbox *mbox, uint64_t start, uint64_t end, uint64_t *at_out,
 			  struct err *err);
 
 /*
- * Is the message of ENTRY among the last BYTES_MAX octets: its delivery id, and behind that, up
- * to the next From_ line at the start of a line, as many octets as it had?
+ * Is the message of ENTRY anywhere among the last BYTES_MAX octets: its delivery id, and behind
+ * the header that has it the whole body, octet for octet?
  */
 int mbox_search_delivery(struct mbox *mbox, const struct intent_entry *entry, uint64_t bytes_max,
 			 bool *found_out, struct err *err);
+
+/* The checksum of a part of the file. */
+int mbox_search_sum(struct mbox *mbox, uint64_t start, uint64_t end, uint32_t *crc_out,
+		    struct err *err);
 
 #endif

@@ -2,11 +2,17 @@
 
 #include "relay/base/must.h"
 
+size_t
+mbox_message_tail_bytes(const struct mbox_message *message)
+{
+	return letter_ends_in_lf(message->letter) ? 1 : 2;
+}
+
 uint64_t
 mbox_message_bytes(const struct mbox_message *message)
 {
 	return message->head.len + letter_quoted_bytes(message->letter) +
-	       (letter_ends_in_lf(message->letter) ? 1 : 2);
+	       mbox_message_tail_bytes(message);
 }
 
 void

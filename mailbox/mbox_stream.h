@@ -28,6 +28,9 @@ struct mbox_message {
 /* Octets of the message in the file. */
 uint64_t mbox_message_bytes(const struct mbox_message *message);
 
+/* Of them, those that part it from the next message. */
+size_t mbox_message_tail_bytes(const struct mbox_message *message);
+
 struct mbox_stream {
 	const struct mbox_message *messages;
 	size_t message_count;

@@ -146,17 +146,18 @@ fault_sync(struct box_disk *disk, int file, enum box_sync how)
 	fault->syncs++;
 	if (fails(disk, FAULT_SYNC, &error))
 		return error;
-	return below()->ops->sync(below(), file, how);
+	return fault->syncs_nothing ? 0 : below()->ops->sync(below(), file, how);
 }
 
 static int
 fault_sync_dir(struct box_disk *disk, int dir)
 {
+	struct fault_disk *fault = container_of(disk, struct fault_disk, disk);
 	int error;
 
 	if (fails(disk, FAULT_SYNC_DIR, &error))
 		return error;
-	return below()->ops->sync_dir(below(), dir);
+	return fault->syncs_nothing ? 0 : below()->ops->sync_dir(below(), dir);
 }
 
 static int
@@ -309,14 +310,22 @@ rig_read(struct rig *rig, const char *path, struct buf *out)
 }
 
 void
-rig_write(const char *path, const char *text)
+rig_write_span(const char *path, struct span text)
 {
-	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	/* Not O_TRUNC, behind which ext4 waits for the disk. */
+	int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
 	struct err err;
 
 	assert_true(fd >= 0);
-	assert_int_equal(file_write_all(fd, span_from_cstr(text), &err), 0);
+	assert_int_equal(file_write_all(fd, text, &err), 0);
+	assert_int_equal(ftruncate(fd, (off_t)text.len), 0);
 	(void)close(fd);
+}
+
+void
+rig_write(const char *path, const char *text)
+{
+	rig_write_span(path, span_from_cstr(text));
 }
 
 bool

@@ -42,7 +42,7 @@ struct fault_disk {
 	void (*before_write)(void *ctx);
 	void *ctx;
 	size_t write_bytes_max;         /* of one call; 0: no bound */
-	bool counts_syncs_only;
+	bool syncs_nothing;             /* for tests of many states, which ask no disk */
 	unsigned syncs;
 };
 
@@ -66,6 +66,7 @@ struct letter *rig_letter(struct rig *rig, const char *text);
 /* The file's octets; assert that there is one. */
 void rig_read(struct rig *rig, const char *path, struct buf *out);
 void rig_write(const char *path, const char *text);
+void rig_write_span(const char *path, struct span text);
 bool rig_exists(const char *path);
 
 /*
