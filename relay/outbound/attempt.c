@@ -54,6 +54,18 @@ remember_peer(struct attempt *attempt, struct call *call)
 	keep_text(host_of(attempt)->peer, JOB_PEER_BYTES, call_peer_text(call));
 }
 
+/* Connections that have taken mail and are there still, this one too. */
+static uint32_t
+proven_links(const struct attempt *attempt)
+{
+	const struct link *link;
+	uint32_t count = 1;
+
+	TAILQ_FOREACH(link, &attempt->site->links, of_site)
+		count += link != attempt->link && link->message_count > 0;
+	return count;
+}
+
 static void
 host_is_good(struct attempt *attempt)
 {
@@ -62,7 +74,8 @@ host_is_good(struct attempt *attempt)
 
 	host->state = JOB_HOST_GOOD;
 	host->fresh = attempt->opened;
-	host->in_use = attempt->site->link_count;
+	if (host->fresh)
+		host->proven = proven_links(attempt);
 	if (tls)
 		(void)snprintf(host->tls, sizeof(host->tls), "%s %s", tls->version, tls->cipher);
 	else

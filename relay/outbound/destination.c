@@ -20,6 +20,7 @@ destination_init(struct destination *destination, size_t worker_count)
 	for (size_t i = 0; i < DESTINATION_FLOW_COUNT; i++)
 		TAILQ_INIT(&destination->flows[i]);
 	destination->workers = mem_alloc_array(worker_count, sizeof(*destination->workers));
+	destination->worker_count = worker_count;
 }
 
 void
@@ -133,6 +134,24 @@ destination_allowed_ms(const struct destination *destination, uint64_t now_ms)
 			earliest = (int64_t)breaker->probe_ms;
 	}
 	return earliest;
+}
+
+uint32_t
+destination_proven(struct destination *destination, size_t worker, uint32_t proven)
+{
+	uint32_t total = 0;
+
+	destination->workers[worker].proven = proven;
+	for (size_t i = 0; i < destination->worker_count; i++)
+		total += destination->workers[i].proven;
+	return total;
+}
+
+void
+destination_forget_proven(struct destination *destination)
+{
+	for (size_t i = 0; i < destination->worker_count; i++)
+		destination->workers[i].proven = 0;
 }
 
 uint32_t

@@ -55,6 +55,7 @@ struct destination_host {
 struct destination_worker {
 	uint32_t running;               /* jobs */
 	uint32_t connections;           /* as it last said */
+	uint32_t proven;                /* of them had taken mail, since the last failure */
 };
 
 TAILQ_HEAD(unit_line, unit);
@@ -71,6 +72,7 @@ struct destination {
 	struct destination_host *hosts;
 	size_t host_count;
 	struct destination_worker *workers;
+	size_t worker_count;
 
 	struct window window;
 	uint32_t running_count;
@@ -128,6 +130,12 @@ bool destination_may_use(const struct destination *destination, size_t host);
 
 /* Some host's breaker is closed. */
 bool destination_is_open_for_mail(const struct destination *destination);
+
+/* A worker has PROVEN connections now: those of all workers together. */
+uint32_t destination_proven(struct destination *destination, size_t worker, uint32_t proven);
+
+/* A failure, or a new beginning: what was proven is so no more. */
+void destination_forget_proven(struct destination *destination);
 
 /* When a host may be tried: 0 now, INT64_MAX not before something comes back. */
 int64_t destination_allowed_ms(const struct destination *destination, uint64_t now_ms);

@@ -409,8 +409,10 @@ dispatch_host_good(struct dispatch *dispatch, struct destination *destination, s
 	if (closed) {
 		/* It comes back where it was away altogether: gently at first. */
 		LIST_FOREACH(place, &host->places, of_host)
-			if (closed_count(place->destination) == 1)
+			if (closed_count(place->destination) == 1) {
 				window_restart(&place->destination->window);
+				destination_forget_proven(place->destination);
+			}
 	}
 	window_success(&destination->window, proven, destination->running_count);
 	if (closed)
@@ -431,6 +433,7 @@ dispatch_host_bad(struct dispatch *dispatch, struct destination *destination, si
 	host->last_error[len] = '\0';
 	host->error_class = class;
 	window_failure(&destination->window, begun_ms, now_ms);
+	destination_forget_proven(destination);
 	refresh_all_of(dispatch, host, now_ms);
 	return opened;
 }

@@ -52,7 +52,7 @@ struct job_host {
 	enum retry_class class;                 /* BAD */
 	bool is_own;                            /* BAD: it is this relay itself */
 	bool fresh;                             /* GOOD: on a connection opened for this job */
-	uint32_t in_use;                        /* fresh: connections of the worker then */
+	uint32_t proven;                        /* fresh: the worker's that had taken mail then */
 	char peer[JOB_PEER_BYTES];              /* "relay2[192.0.2.7]:25" */
 	char words[JOB_WORDS_BYTES];            /* BAD: why */
 	char tls[JOB_TLS_BYTES];                /* GOOD: "TLSv1.3 TLS_AES_256_GCM_SHA384", "none" */

@@ -180,7 +180,8 @@ report_hosts(struct outbound *outbound, const struct job *job, struct destinatio
 			dispatch_host_is_own(dispatch, host, false);
 			memcpy(host->tls, told->tls, sizeof(host->tls));
 			if (dispatch_host_good(dispatch, destination, told->host,
-			    told->fresh ? told->in_use : 0, now_ms)) {
+			    told->fresh ? destination_proven(destination, job->worker,
+			    told->proven) : 0, now_ms)) {
 				stats_add(outbound->cells, OUTBOUND_STAT_BREAKER_CLOSED, 1);
 				log_breaker(destination, host, false);
 			}
