@@ -159,6 +159,18 @@ fill_words(const struct applying *it, struct job_outcome *outcome)
 	    bad->class == RETRY_DNS ? "4.4.3" : "4.4.1", "%s", bad->words);
 }
 
+/* Until a host of the destination may be asked again; 0 also where another unit is asking. */
+static uint64_t
+until_host_ms(const struct applying *it)
+{
+	const struct destination *destination = it->destination;
+	int64_t now = (int64_t)it->now_ms;
+	int64_t at = destination->suspended ? destination->suspend_until_ms
+	    : destination_allowed_ms(destination, it->now_ms);
+
+	return at == INT64_MAX || at <= now ? 0 : (uint64_t)(at - now);
+}
+
 static void
 log_outcome(const struct applying *it, const struct job_outcome *outcome, enum lot lot)
 {
@@ -191,6 +203,7 @@ log_outcome(const struct applying *it, const struct job_outcome *outcome, enum l
 	case LOT_BACK:
 		event.error_class = span_from_cstr(retry_class_name(class_of(it, outcome)));
 		event.reason = span_from_cstr(queue_reason_name(REASON_DESTINATION_BREAKER));
+		event.next_ms = until_host_ms(it);
 		mail_log_deferred(&event);
 		return;
 	default:

@@ -58,6 +58,20 @@ name_peer(struct call *call)
 	    endpoint_print_ip(&call->peer, text), call->peer.port);
 }
 
+/* Before there is a connection: the address, if there is but one to try. */
+static void
+name_goal(struct call *call)
+{
+	char text[ENDPOINT_TEXT_BYTES_MAX];
+
+	if (call->settings.address_count == 1)
+		(void)snprintf(call->peer_text, sizeof(call->peer_text), "%s[%s]:%u", call->host,
+		    endpoint_print_ip(call->addresses, text), call->addresses[0].port);
+	else
+		(void)snprintf(call->peer_text, sizeof(call->peer_text), "%s:%u", call->host,
+		    call->addresses[0].port);
+}
+
 static void
 dialled(void *ctx, const struct dial_result *result)
 {
@@ -193,7 +207,7 @@ call_start(struct loop *loop, const struct call_settings *settings, const struct
 	call->ops = ops;
 	call->ctx = ctx;
 	copy_settings(call, settings);
-	(void)snprintf(call->peer_text, sizeof(call->peer_text), "%s", call->host);
+	name_goal(call);
 	loop_task_init(&call->tell, call_tell, call);
 	loop_task_init(&call->begin_tls, begin_tls, call);
 	loop_task_init(&call->redial_task, redial, call);

@@ -163,7 +163,10 @@ void call_quit(struct call *call);
 /* Ends it now, in any callback or between; no callback comes any more. */
 void call_free(struct call **call);
 
-/* "relay2.example.net[192.0.2.7]:25", for log and queue; valid while the call lives. */
+/*
+ * "relay2.example.net[192.0.2.7]:25", for log and queue; without the address while none of
+ * several has answered.  Valid while the call lives.
+ */
 const char *call_peer_text(const struct call *call);
 const struct endpoint *call_peer(const struct call *call);
 

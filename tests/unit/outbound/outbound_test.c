@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -18,6 +19,7 @@
 #include "queue/queue.h"
 #include "relay/base/buf.h"
 #include "relay/base/clock.h"
+#include "relay/base/file.h"
 #include "relay/base/log.h"
 #include "relay/outbound/outbound.h"
 #include "tests/unit/outbound/peer.h"
@@ -415,6 +417,64 @@ test_stages(void **state)
 		run_stage_case(i, 1000);
 }
 
+/* ---- what the log says of a host that is down ---- */
+
+/* Reads what was logged; true when a deferred line tells a time that is not at once. */
+static bool
+log_tells_a_time(int fd, struct buf *text)
+{
+	size_t at;
+
+	buf_clear(text);
+	assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
+	assert_int_equal(file_read_whole_fd(fd, text, NULL), 0);
+	for (struct span rest = buf_span(text); span_find(rest, SPAN(" next="), &at);
+	    rest = span_skip(rest, at + 6))
+		if (rest.data[at + 6] != '0')
+			return true;
+	return false;
+}
+
+static void
+test_log_of_a_host_that_is_down(void **state)
+{
+	struct rig rig;
+	struct peer peer;
+	struct buf text;
+	struct log *log;
+	struct log_ring *before;
+	char wanted[64];
+	size_t at;
+	int fd = memfd_create("log", MFD_CLOEXEC);
+
+	(void)state;
+	log = log_new(&(struct log_settings){ .clock = clock_system(), .fd = fd,
+	    .level = LOG_LEVEL_INFO, .synchronous = true });
+	before = log_use(NULL);
+	(void)log_attach(log, NULL);
+	rig_open(&rig);
+	peer_open(&peer, rig.loop, 0);
+	snprintf(wanted, sizeof(wanted), " host=127.0.0.1[127.0.0.1]:%u ", peer.port);
+	peer_close(&peer);
+	rig_configure(&rig, &peer, 1, false);
+	queue_start(rig.queue);
+	rig_submit(&rig, "ann@example.org", 1, 100);
+	buf_init(&text, 1 << 20);
+	for (int turn = 0; turn < 200 && !log_tells_a_time(fd, &text); turn++)
+		rig_turn(&rig, 1);
+	assert_true(span_find(buf_span(&text), SPAN("event=deferred"), &at));
+	/* Its breaker is open: the line says when the host is asked again. */
+	assert_true(log_tells_a_time(fd, &text));
+	assert_true(span_find(buf_span(&text), span_from_cstr(wanted), &at));
+	rig_stop(&rig, 200);
+	rig_turn(&rig, 5);
+	rig_close(&rig);
+	buf_fini(&text);
+	(void)log_use(before);
+	log_free(&log);
+	(void)close(fd);
+}
+
 /* With OUTBOUND_TEST_LOG set the log's lines appear on standard error. */
 static struct log *
 start_log(void)
@@ -439,6 +499,7 @@ main(void)
 	struct log *log = start_log();
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_stages),
+		cmocka_unit_test(test_log_of_a_host_that_is_down),
 	};
 
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
