@@ -141,10 +141,46 @@ commit_step(struct committer *committer)
 	}
 }
 
+static uint32_t
+count_messages(const struct committer *committer)
+{
+	const struct commit_job *job;
+	uint32_t count = 0;
+
+	STAILQ_FOREACH(job, &committer->pending, next)
+		count += job->records[job->record_count - 1].type == RECORD_MESSAGE;
+	return count;
+}
+
+static void
+gathered(void *ctx)
+{
+	struct committer *committer = ctx;
+	uint32_t message_count = count_messages(committer);
+
+	loop_timer_stop(committer->settings.loop, &committer->crowd_timer);
+	committer->crowd -= (committer->crowd + 7) / 8;
+	if (committer->crowd < message_count)
+		committer->crowd = message_count;
+	commit_step(committer);
+}
+
+/*
+ * A sync costs the same for one message as for fifty.  Where messages came many
+ * at a time of late, a batch waits for as many to come, but not long.  A lone
+ * session never has two in one batch, so it never waits.
+ */
 static void
 turn_ended(void *ctx)
 {
-	commit_step(ctx);
+	struct committer *committer = ctx;
+
+	if (committer->settings.gather_ms == 0 || committer->crowd < 2 ||
+	    count_messages(committer) >= committer->crowd)
+		gathered(committer);
+	else if (!loop_timer_is_running(&committer->crowd_timer))
+		loop_timer_start(committer->settings.loop, &committer->crowd_timer,
+		    committer->settings.gather_ms);
 }
 
 void
@@ -275,6 +311,7 @@ committer_init(struct committer *committer, const struct committer_settings *set
 	buf_init(&committer->manifest, MANIFEST_BYTES_MAX);
 	loop_task_init(&committer->task, turn_ended, committer);
 	loop_timer_init(&committer->timer, look_timer_fired, committer);
+	loop_timer_init(&committer->crowd_timer, gathered, committer);
 }
 
 void
@@ -298,6 +335,8 @@ committer_start(struct committer *committer)
 void
 committer_stop(struct committer *committer)
 {
+	if (!STAILQ_EMPTY(&committer->pending))
+		gathered(committer);
 	committer->closed = true;
 	loop_timer_stop(committer->settings.loop, &committer->timer);
 }

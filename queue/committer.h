@@ -91,6 +91,7 @@ struct committer_settings {
 	uint8_t salt_key[32];
 	uint64_t segment_bytes, floor_bytes, reserve_bytes;
 	uint32_t free_count_max;
+	uint32_t gather_ms;             /* see queue.h */
 	int64_t queue_offset_ms;        /* the queue's clock is the loop's plus this */
 	const atomic_uint_least64_t *id_last;
 };
@@ -109,6 +110,8 @@ struct committer {
 	struct commit_jobs in_batch;
 	struct loop_task task;
 	struct loop_timer timer;
+	struct loop_timer crowd_timer;
+	uint32_t crowd;                 /* messages in a batch, of late */
 
 	struct manifest_entry *live;    /* sealed segments that are alive */
 	uint32_t live_count, live_capacity;

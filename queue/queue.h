@@ -147,6 +147,8 @@ struct queue_settings {
 
 	size_t port_count_max;          /* default 64 */
 	size_t reader_count;            /* threads that read; default 2 */
+	/* how long a batch waits where several messages came at a time; 0: never; default 2 */
+	uint32_t gather_ms;
 	uint64_t segment_bytes;         /* default 64 MiB; at least 64 KiB */
 	size_t body_memory_bytes;       /* all bodies in memory; default 64 MiB */
 	size_t body_cache_bytes;        /* of these, kept for sending; default half */

@@ -67,6 +67,7 @@ rig_init(struct rig *rig)
 	rig->settings.segment_bytes = 256 << 10;
 	rig->settings.reserve_bytes = 64 << 10;
 	rig->settings.floor_bytes = 0;
+	rig->settings.gather_ms = 0;
 }
 
 void
