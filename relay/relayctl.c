@@ -7,14 +7,16 @@
 
 #include "relay/base/base64.h"
 #include "relay/base/buf.h"
+#include "relay/base/conf.h"
 #include "relay/base/file.h"
 #include "relay/base/mem.h"
 #include "relay/base/version.h"
 #include "relay/daemon/control.h"
 #include "relay/daemon/control_client.h"
+#include "relay/relayctl_socket.h"
 #include "relay/relayctl_verbs.h"
 
-#define SOCKET_DEFAULT "/run/chapar/relayd.sock"
+#define CONFIG_DIRECTORY CHAPAR_SYSCONFDIR "/chapar"
 
 enum {
 	TIMEOUT_MS = 120 * 1000,
@@ -22,7 +24,7 @@ enum {
 };
 
 struct arguments {
-	const char *socket;
+	const char *socket;             /* NULL: as the daemon's configuration says */
 	bool json;
 	const struct relayctl_verb *verb;
 	struct json *args;
@@ -50,8 +52,8 @@ print_help(void)
 	const struct relayctl_verb *verbs = relayctl_verbs(&count);
 
 	(void)printf("usage: relayctl [-s SOCKET] [-j] VERB [ARGUMENTS]\n\n"
-	    "  -s SOCKET  the daemon's control socket, instead of $CHAPAR_SOCKET or\n"
-	    "             " SOCKET_DEFAULT "\n"
+	    "  -s SOCKET  the daemon's control socket, instead of $CHAPAR_SOCKET or the one\n"
+	    "             that " CONFIG_DIRECTORY "/relayd.conf or mailboxd.conf names\n"
 	    "  -j         JSON lines, for programs\n\n"
 	    "verbs, which may be shortened:\n");
 	for (size_t i = 0; i < count; i++)
@@ -162,12 +164,18 @@ static int
 ask(struct arguments *arguments)
 {
 	struct err err;
-	struct control_client *client = control_client_open(arguments->socket, TIMEOUT_MS, &err);
+	struct control_client *client;
 	struct json *args = arguments->args;
-	struct buf out;
+	struct buf socket, out;
 	int code;
 
 	arguments->args = NULL;
+	buf_init(&socket, CONF_VALUE_BYTES_MAX);
+	if (!arguments->socket)
+		relayctl_socket_find(CONFIG_DIRECTORY, &socket);
+	client = control_client_open(arguments->socket ? arguments->socket : buf_cstr(&socket),
+	    TIMEOUT_MS, &err);
+	buf_fini(&socket);
 	if (!client) {
 		json_free(&args);
 		return fail(code_of_failure(&err), err.text);
@@ -192,8 +200,8 @@ read_arguments(struct arguments *arguments, int argc, char **argv)
 	struct err err;
 	int at = 1;
 
-	arguments->socket = from_environment && from_environment[0] ? from_environment
-								     : SOCKET_DEFAULT;
+	if (from_environment && from_environment[0])
+		arguments->socket = from_environment;
 	for (; at < argc && argv[at][0] == '-'; at++) {
 		if (strcmp(argv[at], "--help") == 0) {
 			print_help();

@@ -6,12 +6,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "relay/base/buf.h"
 #include "relay/base/file.h"
 #include "relay/relayctl_print.h"
+#include "relay/relayctl_socket.h"
 #include "relay/relayctl_verbs.h"
 
 enum { OUTPUT_BYTES_MAX = 65536 };
@@ -46,6 +48,87 @@ test_verbs(void **state)
 		if (!verb)
 			assert_true(err.text[0] != '\0');
 	}
+}
+
+/* ------------------------------------------------------------------ the socket */
+
+static const struct {
+	const char *name, *text, *expected;     /* NULL: none is named */
+} socket_cases[] = {
+	{ "in quotes", "node { control = \"/a/b\" }", "/a/b" },
+	{ "in single quotes", "node { control = '/a/b' }", "/a/b" },
+	{ "without quotes", "node { control = /a/b }", "/a/b" },
+	{ "without blanks", "node{control=/a/b}", "/a/b" },
+	{ "behind others", "node {\n\thostname = \"x\"\n\tcontrol = \"/a\"\n}", "/a" },
+	{ "behind a list", "accept { from = {\"a\", \"b\"} }\nnode { control = \"/a\" }", "/a" },
+	{ "in the section node alone", "tls \"x\" { control = \"/no\" }", NULL },
+	{ "not of a section called so", "route \"node\" { control = \"/no\" }", NULL },
+	{ "not deeper", "node { x { control = \"/no\" } }", NULL },
+	{ "not in a comment", "node {\n# control = \"/no\"\n// control = \"/no\"\n"
+	    "/* control = \"/no\" */ control = \"/a\" }", "/a" },
+	{ "not in a text", "node { hostname = \"control = /no\" }", NULL },
+	{ "not behind a quoted brace", "node { hostname = \"}\" control = \"/a\" }", "/a" },
+	{ "not another option", "node { control_group = \"adm\" }", NULL },
+	{ "not an empty one", "node { control = \"\" }", NULL },
+	{ "nothing in nothing", "", NULL },
+	{ "nothing in an open comment", "node { /* control = /no", NULL },
+	{ "nothing in an open text", "node { hostname = \"control = /no", NULL },
+	{ "nothing behind a backslash at the end", "node { hostname = \"\\", NULL },
+	{ "nothing behind braces that close nothing", "}}} node { control = \"/a\" }", "/a" },
+};
+
+static void
+test_socket_in_text(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof(socket_cases) / sizeof(socket_cases[0]); i++) {
+		struct span got = SPAN("");
+		bool found = relayctl_socket_in_text(span_from_cstr(socket_cases[i].text), &got);
+
+		if (found != (socket_cases[i].expected != NULL) ||
+		    (found && !span_equal_cstr(got, socket_cases[i].expected)))
+			fail_msg("%s: got %.*s", socket_cases[i].name, (int)got.len, got.data);
+	}
+}
+
+static void
+write_file(const char *directory, const char *name, const char *text)
+{
+	char path[128];
+	FILE *file;
+
+	(void)snprintf(path, sizeof(path), "%s/%s", directory, name);
+	file = fopen(path, "w");
+	assert_non_null(file);
+	(void)fputs(text, file);
+	assert_int_equal(fclose(file), 0);
+}
+
+static void
+test_socket_of_a_machine(void **state)
+{
+	char directory[] = "/tmp/relayctl_test_XXXXXX";
+	char path[128], wanted[128];
+	struct buf got;
+
+	(void)state;
+	assert_non_null(mkdtemp(directory));
+	buf_init(&got, 4096);
+	relayctl_socket_find(directory, &got);
+	assert_string_equal(buf_cstr(&got), "/run/chapar/relayd.sock");
+	write_file(directory, "mailboxd.conf", "node { hostname = \"x\" }");
+	relayctl_socket_find(directory, &got);
+	assert_string_equal(buf_cstr(&got), "/run/chapar/mailboxd.sock");
+	write_file(directory, "relayd.conf", "node { control = \"relay.sock\" }");
+	relayctl_socket_find(directory, &got);
+	(void)snprintf(wanted, sizeof(wanted), "%s/relay.sock", directory);
+	assert_string_equal(buf_cstr(&got), wanted);
+	buf_fini(&got);
+	(void)snprintf(path, sizeof(path), "%s/mailboxd.conf", directory);
+	assert_int_equal(unlink(path), 0);
+	(void)snprintf(path, sizeof(path), "%s/relayd.conf", directory);
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(rmdir(directory), 0);
 }
 
 /* ------------------------------------------------------------------ arguments */
@@ -220,6 +303,8 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_verbs),
+		cmocka_unit_test(test_socket_in_text),
+		cmocka_unit_test(test_socket_of_a_machine),
 		cmocka_unit_test(test_args),
 		cmocka_unit_test(test_print),
 		cmocka_unit_test(test_manual_has_every_verb),
