@@ -102,9 +102,12 @@ add_row(struct boxes *boxes, struct span text, struct row **row_out, struct err 
 
 	must(!boxes->sealed);
 	if (span_starts_with(text, SPAN("@"))) {
+		bool is_wild = span_starts_with(text, SPAN("@*."));
+
 		address.domain = span_skip(text, 1);
-		if (!address_domain_is_valid(address.domain, true))
-			return err_set(err, ERR_CONFIG, "expected an address or @domain");
+		if (!address_domain_is_valid(span_skip(text, is_wild ? 3 : 1), true))
+			return err_set(err, ERR_CONFIG,
+				       "expected an address, @domain or @*.domain");
 	} else if (address_parse(&address, text, true, boxes->arena) != ADDRESS_OK) {
 		return err_set(err, ERR_CONFIG, "expected an address, as in user@example.net");
 	}
@@ -348,6 +351,24 @@ without_detail(const struct boxes *boxes, struct span local)
 	return local;
 }
 
+/* Of the domain itself, else of the nearest one above it that has "@*.domain". */
+static const struct row *
+find_catch_all(const struct boxes *boxes, struct span domain)
+{
+	const struct span nobody = span_make("", 0);
+	struct key key;
+	const struct row *row = find_row(boxes, key_make(boxes, &key, nobody, domain));
+	struct span label;
+
+	while (row == NULL && span_split(domain, '.', &label, &domain) && domain.len > 0) {
+		key.len = 0;
+		key_add(&key, SPAN("@*."), false);
+		key_add(&key, domain, true);
+		row = find_row(boxes, span_make(key.text, key.len));
+	}
+	return row;
+}
+
 size_t
 boxes_find(const struct boxes *boxes, const struct address *address,
 	   const struct boxes_target **targets_out)
@@ -372,7 +393,7 @@ boxes_find(const struct boxes *boxes, const struct address *address,
 		*targets_out = boxes->postmaster;
 		return boxes->postmaster_count;
 	}
-	row = find_row(boxes, key_make(boxes, &key, span_make("", 0), address->domain));
+	row = find_catch_all(boxes, address->domain);
 	return row != NULL ? targets_of(row, targets_out) : 0;
 }
 

@@ -5,7 +5,8 @@
  *   1. the address itself, a box or an alias;
  *   2. the address without its detail ("user+detail" is "user"), where separators are configured;
  *   3. postmaster, with any domain that has a box, or without one: the postmaster box;
- *   4. the catch-all of its domain, the box "@example.net".
+ *   4. the catch-all of its domain, the box "@example.net";
+ *   5. that of the nearest domain above it, the box "@*.example.net".
  * Domains are compared without regard to case, local parts as the configuration says (ASCII).
  *
  * Built once, then immutable; every thread may read it.
@@ -18,6 +19,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "mailbox/quota.h"
 #include "relay/base/arena.h"
 #include "relay/base/err.h"
 #include "relay/base/span.h"
@@ -34,15 +36,16 @@ enum boxes_kind {
 };
 
 struct box {
-	struct span address;            /* canonical, as it is looked up; "@domain": catch-all */
+	/* canonical, as it is looked up; "@domain", "@*.domain": catch-all */
+	struct span address;
 	enum boxes_kind kind;
 	const char *path;               /* absolute */
 	uid_t uid;                      /* who must own it */
 	bool dot_lock;
 	bool create;
 	uint64_t lock_wait_ms;
-	uint64_t quota_bytes;           /* 0: none */
-	uint64_t quota_messages;        /* 0: none */
+	struct quota quota;
+	uint64_t quota_patience_ms;     /* full for so long: 552; 0: for ever 452 */
 };
 
 struct boxes;

@@ -13,22 +13,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "mailbox/delivery_id.h"
 #include "mailbox/letter.h"
 #include "mailbox/mailbox_config.h"
 #include "mailbox/worker.h"
 #include "relay/mail/reply.h"
 #include "relay/mail/trace_fields.h"
 #include "relay/net/loop.h"
-
-/* Numbers for deliveries: ordered by time, unique over the sources of a node. */
-struct delivery_ids {
-	uint64_t last;
-	uint64_t salt;                  /* random: another node has others in the same moment */
-	uint64_t source;                /* number of the worker thread */
-};
-
-void delivery_ids_init(struct delivery_ids *ids, size_t source, struct random *random);
-uint64_t delivery_ids_next(struct delivery_ids *ids, int64_t wall_ms);
 
 /* What all deliveries of a node share. */
 struct delivery_place {

@@ -51,17 +51,36 @@ static const struct conf_option boxes_options[] = {
 	  .max = 10 * 60 * 1000,
 	  .help = "How long a message waits for a locked box; then the relay is asked to come "
 		  "again." },
+	{ .name = "quota", .type = CONF_SIZE, .fallback = "0", .max = INT64_MAX,
+	  .help = "How large a box may become; 0 for no bound.  Without one the file maildirsize "
+		  "of a Maildir holds, if there is one." },
+	{ .name = "quota_messages", .type = CONF_INT, .fallback = "0", .min = 0,
+	  .max = INT32_MAX,
+	  .help = "How many messages a box may hold; 0 for no bound.  An mbox is read whole when "
+		  "others changed it." },
+	{ .name = "quota_patience", .type = CONF_DURATION, .fallback = "5d", .min = 0,
+	  .max = INT64_C(366) * 24 * 3600 * 1000,
+	  .help = "A full box is answered 452; when it has been full for so long without a break "
+		  "since the start, 552; 0 for never." },
 };
 
 static const struct conf_option box_options[] = {
-	{ .name = "file", .type = CONF_STRING, .required = true, .check = node_config_check_path,
+	{ .name = "file", .type = CONF_STRING, .check = node_config_check_path,
 	  .example = "/var/mail/user", .help = "The mbox file." },
+	{ .name = "maildir", .type = CONF_STRING, .check = node_config_check_path,
+	  .example = "/var/mail/user.maildir", .help = "A Maildir, in place of file." },
 	{ .name = "owner", .type = CONF_STRING, .example = "user",
 	  .help = "User who must own it; unset: as in boxes." },
 	{ .name = "dot_lock", .type = CONF_BOOL, .help = "As in boxes." },
 	{ .name = "create", .type = CONF_BOOL, .help = "As in boxes." },
 	{ .name = "lock_wait", .type = CONF_DURATION, .min = 0, .max = 10 * 60 * 1000,
 	  .example = "30s", .help = "As in boxes." },
+	{ .name = "quota", .type = CONF_SIZE, .max = INT64_MAX, .example = "1G",
+	  .help = "As in boxes." },
+	{ .name = "quota_messages", .type = CONF_INT, .min = 0, .max = INT32_MAX,
+	  .example = "10000", .help = "As in boxes." },
+	{ .name = "quota_patience", .type = CONF_DURATION, .min = 0,
+	  .max = INT64_C(366) * 24 * 3600 * 1000, .example = "5d", .help = "As in boxes." },
 };
 
 static const struct conf_option alias_options[] = {
@@ -83,7 +102,7 @@ static const struct conf_section sections[] = {
 	{ .name = "box", .titled = true, .required = true, .example_title = "user@example.net",
 	  .options = box_options, .options_count = COUNT(box_options),
 	  .help = "A mailbox and its address; \"@example.net\" takes what no other box of the "
-		  "domain does." },
+		  "domain does, \"@*.example.net\" the same for domains below it." },
 	{ .name = "alias", .titled = true, .example_title = "sales@example.net",
 	  .options = alias_options, .options_count = COUNT(alias_options),
 	  .help = "An address that stands for others." },
@@ -161,10 +180,49 @@ read_path(struct mailbox_config *config, const struct conf_block *block, const c
 	return 0;
 }
 
+/* What the box says itself, else what holds for all. */
+static const struct conf_block *
+who_says(const struct conf_block *block, const struct defaults *defaults, const char *option)
+{
+	return conf_is_written(block, option) ? block : defaults->block;
+}
+
 static bool
 box_bool(const struct conf_block *block, const struct defaults *defaults, const char *option)
 {
-	return conf_bool(conf_is_written(block, option) ? block : defaults->block, option);
+	return conf_bool(who_says(block, defaults, option), option);
+}
+
+static uint64_t
+box_duration_ms(const struct conf_block *block, const struct defaults *defaults,
+		const char *option)
+{
+	return conf_duration_ms(who_says(block, defaults, option), option);
+}
+
+/* Where it is: a file or a Maildir, and not both. */
+static int
+read_place(struct mailbox_config *config, const struct conf_block *block, struct box *box,
+	   struct err *err)
+{
+	bool is_maildir = conf_is_written(block, "maildir");
+	const char *option = is_maildir ? "maildir" : "file";
+	const char *name;
+
+	if (is_maildir == conf_is_written(block, "file"))
+		return conf_fail(block, is_maildir ? "maildir" : NULL, err,
+				 "expected either file or maildir");
+	box->kind = is_maildir ? BOXES_MAILDIR : BOXES_MBOX;
+	if (read_path(config, block, option, &box->path, err) < 0)
+		return -1;
+	name = strrchr(box->path, '/') + 1;
+	if (name[0] == '\0' || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+		return conf_fail(block, option, err, "expected the name of a %s",
+				 is_maildir ? "directory, without a slash behind it" : "file");
+	if (strlen(name) > MBOX_NAME_BYTES_MAX)
+		return conf_fail(block, option, err, "expected a name of at most %d octets",
+				 MBOX_NAME_BYTES_MAX);
+	return 0;
 }
 
 static int
@@ -172,25 +230,22 @@ read_box(struct mailbox_config *config, const struct conf_block *block,
 	 const struct defaults *defaults, struct err *err)
 {
 	struct box box = {
-		.kind = BOXES_MBOX,
 		.dot_lock = box_bool(block, defaults, "dot_lock"),
 		.create = box_bool(block, defaults, "create"),
-		.lock_wait_ms = conf_duration_ms(conf_is_written(block, "lock_wait")
-							 ? block : defaults->block, "lock_wait"),
+		.lock_wait_ms = box_duration_ms(block, defaults, "lock_wait"),
+		.quota = {
+			.bytes = conf_size(who_says(block, defaults, "quota"), "quota"),
+			.messages = (uint64_t)conf_int(who_says(block, defaults, "quota_messages"),
+						       "quota_messages"),
+		},
+		.quota_patience_ms = box_duration_ms(block, defaults, "quota_patience"),
 	};
 	uid_t fallback;
-	const char *name;
 
 	if (find_owner(defaults->block, defaults->service_uid, &fallback, err) < 0 ||
 	    find_owner(block, fallback, &box.uid, err) < 0 ||
-	    read_path(config, block, "file", &box.path, err) < 0)
+	    read_place(config, block, &box, err) < 0)
 		return -1;
-	name = strrchr(box.path, '/') + 1;
-	if (name[0] == '\0' || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
-		return conf_fail(block, "file", err, "expected the name of a file");
-	if (strlen(name) > MBOX_NAME_BYTES_MAX)
-		return conf_fail(block, "file", err, "expected a name of at most %d octets",
-				 MBOX_NAME_BYTES_MAX);
 	if (boxes_add(config->boxes, span_from_cstr(conf_block_title(block)), &box, err) < 0)
 		return conf_fail(block, NULL, err, "%s", err->text);
 	return 0;

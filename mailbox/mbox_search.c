@@ -182,3 +182,19 @@ mbox_search_delivery(struct mbox *mbox, const struct intent_entry *entry, uint64
 	}
 	return 0;
 }
+
+int
+mbox_search_count(struct mbox *mbox, uint64_t *count_out, struct err *err)
+{
+	const struct span separator = SPAN("\n\nFrom ");
+	uint64_t size = mbox->stat.size, at = 0;
+
+	*count_out = size > 0;
+	while (at < size) {
+		if (search(mbox, find_text, &separator, at, size, &at, err) < 0)
+			return -1;
+		*count_out += at < size;
+		at++;
+	}
+	return 0;
+}

@@ -187,6 +187,7 @@ open_worker(struct node *node, const struct mailbox_config *config, struct err *
 		.box_disk = box_disk_posix(),
 		.witness = lock_witness_system(),
 		.random = &node->random,
+		.hostname = config->node.hostname,
 		.thread_count = config->box_thread_count,
 		.remember_ms = config->remember_ms,
 	};

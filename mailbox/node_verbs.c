@@ -13,6 +13,7 @@ put_counts(struct json *item, const struct worker_counts *counts)
 		{ "stored", counts->stored },
 		{ "absorbed", counts->absorbed },
 		{ "failed", counts->failed },
+		{ "over_quota", counts->over_quota },
 		{ "waiting", counts->waiting },
 		{ "appends", counts->batches },
 		{ "lock_waits", counts->lock_waits },
@@ -94,7 +95,7 @@ more_boxes(void *state, struct control_request *request)
 		struct json *item = json_new_object();
 
 		json_put_text(item, "address", box->address);
-		json_put_cstr(item, "file", box->path);
+		json_put_cstr(item, box->kind == BOXES_MAILDIR ? "maildir" : "file", box->path);
 		json_put_cstr(item, "state", box_state.state);
 		json_put_int(item, "waiting", (int64_t)box_state.waiting);
 		json_put_int(item, "stored", (int64_t)box_state.stored);

@@ -36,7 +36,7 @@ worker_settle(struct worker *worker, struct worker_post *post)
 void
 worker_fail(struct worker *worker, struct worker_post *post, const struct reply *reply)
 {
-	must(reply_is_transient(reply));
+	must(!reply_is_positive(reply));
 	post->reply = *reply;
 	worker->counts.failed++;
 	if (post->has_key)
@@ -246,6 +246,7 @@ worker_new(const struct worker_settings *settings, struct err *err)
 	worker->box_disk = settings->box_disk;
 	worker->witness = settings->witness;
 	worker->remember_ms = settings->remember_ms;
+	worker->hostname = mem_dup_cstr(settings->hostname);
 	TAILQ_INIT(&worker->settled);
 	loop_task_init(&worker->tell, tell_settled, worker);
 	seen_init(&worker->seen, settings->remember_count_max ? settings->remember_count_max
@@ -285,6 +286,7 @@ worker_free(struct worker **worker_ptr)
 	}
 	mbox_journal_close(&worker->journal);
 	seen_fini(&worker->seen);
+	mem_free(&worker->hostname);
 	mem_free(&worker->ends);
 	mem_free(&worker->job_ends);
 	mem_free(worker_ptr);

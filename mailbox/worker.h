@@ -45,7 +45,10 @@ struct worker_post {
 	void (*done)(void *ctx, struct worker_post *post);
 	void *ctx;
 
-	/* The outcome: 2yz when the message is in the box, durably; else 4yz. */
+	/*
+	 * The outcome: 2yz when the message is in the box, durably; 552 when that has been full
+	 * for too long; else 4yz.
+	 */
 	struct reply reply;
 	bool absorbed;                  /* it had been delivered before, by another way */
 
@@ -59,6 +62,7 @@ struct worker_settings {
 	struct box_disk *box_disk;      /* borrowed */
 	const struct lock_witness *witness;
 	struct random *random;          /* borrowed; used on the journal's thread */
+	const char *hostname;           /* for names in Maildirs; copied */
 	size_t thread_count;
 	uint64_t journal_segment_bytes; /* 0: the default */
 	uint64_t remember_ms;
@@ -96,7 +100,8 @@ uint64_t worker_node_id(const struct worker *worker);
 struct worker_counts {
 	uint64_t stored;                /* messages put into boxes */
 	uint64_t absorbed;
-	uint64_t failed;                /* answered 4yz */
+	uint64_t failed;                /* answered 4yz or 5yz */
+	uint64_t over_quota;            /* of them, for want of room in the box */
 	uint64_t batches;               /* appends */
 	uint64_t lock_waits;            /* tries that found a box locked */
 	uint64_t locks_broken;          /* stale dot locks removed */

@@ -109,7 +109,8 @@ take_batch(struct worker_lane *lane)
 	arena_init(&batch->arena, 0);
 	while (batch->count < count_max && (post = TAILQ_FIRST(&lane->waiting)) != NULL) {
 		bytes += post_bytes(post);
-		if (batch->count > 0 && bytes > WORKER_BATCH_BYTES_MAX)
+		if (batch->count > 0 && (bytes > WORKER_BATCH_BYTES_MAX ||
+					 post->box->kind != batch->posts[0]->box->kind))
 			break;
 		TAILQ_REMOVE(&lane->waiting, post, next);
 		lane->waiting_count--;
@@ -133,6 +134,39 @@ drop_batch(struct worker_lane *lane)
 {
 	arena_fini(&lane->batch->arena);
 	mem_free(&lane->batch);
+}
+
+/* The box is full: for a time it may still be emptied, then the sender is told. */
+static void
+fail_those_over_quota(struct worker_lane *lane)
+{
+	struct worker *worker = lane->worker;
+	struct worker_batch *batch = lane->batch;
+	uint64_t now_ms = loop_now_ms(worker->hub);
+
+	if (batch->count > 0 && batch->over_count == 0)
+		lane->over_since_ms = 0;
+	if (batch->over_count > 0 && lane->over_since_ms == 0)
+		lane->over_since_ms = now_ms;
+	for (size_t i = 0; i < batch->over_count; i++) {
+		struct worker_post *post = batch->posts[batch->count + i];
+		uint64_t patience_ms = post->box->quota_patience_ms;
+		struct reply reply;
+
+		if (patience_ms > 0 && now_ms - lane->over_since_ms >= patience_ms)
+			reply_set(&reply, 552, "5.2.2", "mailbox is full, and has been for long");
+		else
+			reply_set(&reply, 452, "4.2.2", "mailbox is full");
+		worker->counts.over_quota++;
+		worker_fail(worker, post, &reply);
+	}
+	if (batch->over_count > 0) {
+		struct err err;
+
+		(void)err_set(&err, ERR_LIMIT, "%s: the mailbox is full", lane->path);
+		note_error(lane, &err);
+	}
+	batch->over_count = 0;
 }
 
 /* Back to the front of the queue, in their order. */
@@ -303,8 +337,17 @@ begin(struct worker_lane *lane)
 	const struct box *box = NULL;
 
 	lane->batch = take_batch(lane);
-	if (lane->batch->count > 0)
+	if (lane->batch->count > 0) {
 		box = lane->batch->posts[0]->box;
+		lane->batch->kind = box->kind;
+		lane->batch->quota = box->quota;
+	}
+	lane->maildir_settings = (struct maildir_settings){
+		.disk = worker->box_disk,
+		.path = lane->path,
+		.uid = box != NULL ? box->uid : 0,
+		.create = box != NULL && box->create,
+	};
 	lane->settings = (struct mbox_settings){
 		.lock = {
 			.disk = worker->box_disk,
@@ -382,6 +425,8 @@ opened(void *ctx)
 	struct worker *worker = lane->worker;
 
 	settle_repairs(lane);
+	if (lane->open_result == MBOX_OPENED || lane->batch->over_count > 0)
+		fail_those_over_quota(lane);
 	if (lane->broke_lock) {
 		worker->counts.locks_broken++;
 		log_warn("mailbox: %s: a stale lock was broken: %s", lane->path, lane->err.text);

@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 #include <uthash.h>
 
+#include "mailbox/maildir.h"
 #include "mailbox/mbox.h"
 #include "mailbox/mbox_journal.h"
 #include "mailbox/mbox_repair.h"
@@ -58,7 +59,11 @@ struct worker_batch {
 	size_t count;
 	struct arena arena;
 	struct intent intent;
+	enum boxes_kind kind;
 	struct mbox mbox;
+	struct maildir maildir;
+	struct quota quota;
+	size_t over_count;              /* posts behind COUNT for which the box has no room */
 	struct mbox_repair repair;      /* of an append that could not be undone */
 	bool is_repaired;
 };
@@ -77,6 +82,12 @@ struct worker_lane {
 	struct loop_task task;          /* begins at the end of a turn */
 	uint64_t retry_ms;
 	struct mbox_settings settings;
+	struct maildir_settings maildir_settings;
+	struct worker_known {           /* of an mbox whose messages were counted */
+		struct box_stat stat;
+		uint64_t messages;
+	} known;                        /* the jobs' */
+	uint64_t over_since_ms;         /* since when it is full; 0: it is not */
 	struct worker_batch *batch;     /* NULL while idle or resting */
 	struct work_job job;
 	enum mbox_open_result open_result;
@@ -103,6 +114,7 @@ struct worker {
 	struct box_disk *box_disk;
 	const struct lock_witness *witness;
 	struct lock_owner self;
+	char *hostname;
 	struct mbox_journal *journal;   /* touched by the journal's job alone, once it runs */
 	struct work_pool *box_pool;
 	struct work_pool *journal_pool;

@@ -1,0 +1,193 @@
+"""The mailbox node by itself: kinds of boxes, addresses, quota."""
+import mailbox
+import os
+import re
+import smtplib
+import ssl
+import time
+
+import letters
+from chapar import check, wait_for
+
+USER = "user@example.net"
+
+
+def connect(site, number=3):
+    """An SMTP session with the node, over STARTTLS."""
+    client = smtplib.SMTP(site.address(number), 2526, local_hostname="client.example.org", timeout=20)
+    client.starttls(context=ssl.create_default_context(cafile=site.ca + "/ca.pem"))
+    client.ehlo()
+    return client
+
+
+def send(client, recipient, body="hello", sender="sender@example.org"):
+    """The reply to the message, or the refusal on the way there: code and words."""
+    for reply in (client.mail(sender), client.rcpt(recipient)):
+        if reply[0] != 250:
+            client.rset()
+            return reply[0], reply[1].decode()
+    code, words = client.data(f"Subject: test\r\nX-To: {recipient}\r\n\r\n{body}\r\n")
+    return code, words.decode()
+
+
+def node_with(site, extra, **words):
+    return site.mailbox("box", 3, [], extra=extra, **words).start()
+
+
+def path(site, name):
+    return os.path.join(site.path, "box.boxes", name)
+
+
+def subjects(site, name):
+    box = mailbox.mbox(path(site, name), create=False)
+    try:
+        return [message["X-To"] for message in box]
+    finally:
+        box.close()
+
+
+def test_maildir(site):
+    """A Maildir gets every letter whole, as it was sent, under a name of its own; tmp/ is empty."""
+    node_with(site, f'box "{USER}" {{ maildir = "{path(site, "user")}" }}\n')
+    journal = letters.Journal()
+    letters.send_all((site.address(3), 2526), range(60), journal, site.ca + "/ca.pem", 6, 60)
+    check(len(journal.accepted) == 60, f"{len(journal.accepted)} accepted")
+    names = os.listdir(path(site, "user/new"))
+    check(len(names) == 60 and not os.listdir(path(site, "user/tmp")), f"{len(names)} in new/")
+    found = set()
+    for name in names:
+        with open(path(site, "user/new/" + name), "rb") as file:
+            text = file.read()
+        check(f",S={len(text)}" in name, f"{name} has {len(text)} octets")
+        number = int(re.search(rb"^X-Test-Id: 0-(\d+)$", text, re.M).group(1))
+        check(letters.untraced(text) == letters.letter(number).replace(b"\r\n", b"\n"),
+              f"letter {number} was changed")
+        check(text.startswith(b"Return-Path: <sender@example.org>\n"), text[:200])
+        found.add(number)
+    check(found == set(range(60)), f"missing: {set(range(60)) - found}")
+    box = mailbox.Maildir(path(site, "user"), create=False)
+    check(len(box) == 60, f"Python sees {len(box)}")
+
+
+test_maildir.races = True
+
+
+def test_maildir_is_refused(site):
+    """A Maildir that is a link, a file, or has a link for new/, gets nothing, and nobody else does."""
+    os.makedirs(path(site, "elsewhere/new"))
+    os.makedirs(path(site, "part"))
+    for name in ("tmp", "cur"):
+        os.makedirs(path(site, "elsewhere/" + name))
+        os.makedirs(path(site, "part/" + name))
+    os.symlink(path(site, "elsewhere"), path(site, "link"))
+    os.symlink(path(site, "elsewhere/new"), path(site, "part/new"))
+    open(path(site, "file"), "w").close()
+    node = node_with(site, "".join(f'box "{name}@example.net" {{ maildir = "{path(site, name)}" }}\n'
+                                   for name in ("link", "part", "file")))
+    client = connect(site)
+    for name in ("link", "part", "file"):
+        code, words = send(client, name + "@example.net")
+        check(code == 450 and "4.2.0" in words, f"{name}: {code} {words}")
+        wait_for(lambda: path(site, name) in node.log(), 5, f"the log names {name}")
+    check(not os.listdir(path(site, "elsewhere/new")), "delivered through a link")
+
+
+def test_addresses(site):
+    """Exact, detail, case, alias, catch-all, domain wildcard and postmaster lead where they should."""
+    node_with(site, f"""
+boxes {{ separators = "+-" }}
+box "{USER}" {{ file = "{path(site, "user")}" }}
+box "other-name@example.net" {{ file = "{path(site, "other")}" }}
+box "@example.org" {{ file = "{path(site, "catch")}" }}
+box "@*.example.com" {{ file = "{path(site, "wild")}" }}
+alias "both@example.net" {{ to = {{"{USER}", "other-name@example.net"}} }}
+alias "chain@example.net" {{ to = {{"both@example.net"}} }}
+""")
+    table = [
+        (USER, ["user"]), ("USER@Example.NET", ["user"]), ("user+list@example.net", ["user"]),
+        ("user-list+x@example.net", ["user"]), ("other-name@example.net", ["other"]),
+        ("other@example.net", []), ("nobody@example.net", []), ("@example.net", None),
+        ("whoever@example.org", ["catch"]), ("x@a.b.example.com", ["wild"]),
+        ("x@example.com", []), ("both@example.net", ["user", "other"]),
+        ("chain+detail@example.net", ["user", "other"]), ("postmaster@example.net", ["user"]),
+        ("PostMaster", ["user"]), ("postmaster@elsewhere.example", []),
+    ]
+    client = connect(site)
+    wanted = {name: [] for name in ("user", "other", "catch", "wild")}
+    for address, boxes in table:
+        code, words = send(client, f"<{address}>")
+        if not boxes:
+            check(code in (550, 501), f"{address}: {code} {words}")
+            continue
+        check(code == 250, f"{address}: {code} {words}")
+        for name in boxes:
+            wanted[name].append(f"<{address}>")
+    for name, addresses in wanted.items():
+        found = subjects(site, name) if os.path.exists(path(site, name)) else []
+        check(found == addresses, f"{name} has {found}, not {addresses}")
+
+
+def test_alias_loop_is_a_mistake(site):
+    """A circle of aliases is told with file and line, and a reload with one changes nothing."""
+    good = f'box "{USER}" {{ file = "{path(site, "user")}" }}\n'
+    node = node_with(site, good)
+    circle = ('alias "a@example.net" { to = {"b@example.net"} }\n'
+              'alias "b@example.net" { to = {"a@example.net"} }\n')
+    text = open(node.config_path).read()
+    node.configure(text + circle)
+    node.reload()
+    wait_for(lambda: "reload refused" in node.log(), 10, "the reload is refused")
+    check(re.search(r"box\.conf:\d+: .*leads back to itself", node.log()), node.log()[-800:])
+    check(send(connect(site), USER)[0] == 250, "the box is gone after a refused reload")
+    node.configure(text + f'box "new@example.net" {{ file = "{path(site, "new")}" }}\n')
+    node.reload()
+    wait_for(lambda: "reloaded" in node.log(), 10, "the reload is done")
+    check(send(connect(site), "new@example.net")[0] == 250, "the new box is not there")
+
+
+def test_quota_of_an_mbox(site):
+    """A full mbox is 452 4.2.2, takes mail again when there is room, and is 552 after a time."""
+    node = node_with(site, f"""
+box "{USER}" {{ file = "{path(site, "user")}"  quota = 20000  quota_patience = "2s" }}
+box "few@example.net" {{ file = "{path(site, "few")}"  quota_messages = 3 }}
+""")
+    client = connect(site)
+    text = "x" * 70 + "\r\n"
+    check(send(client, USER, text * 200)[0] == 250, "the first does not fit")
+    code, words = send(client, USER, text * 200)
+    check(code == 452 and "4.2.2" in words, f"{code} {words}")
+    check(send(client, USER, "small")[0] == 250, "a small one does not fit")
+    open(path(site, "user"), "w").close()
+    check(send(client, USER, text * 200)[0] == 250, "does not take mail when it is empty again")
+    check(send(client, USER, text * 200)[0] == 452, "is not full again")
+    time.sleep(2.2)
+    code, words = send(client, USER, text * 200)
+    check(code == 552 and "5.2.2" in words, f"{code} {words}")
+    codes = [send(client, "few@example.net", f"From number {n}\r\n\r\nFrom me")[0] for n in range(5)]
+    check(codes == [250, 250, 250, 452, 452], f"few: {codes}")
+    status = node.ctl_json("status")[0]
+    check(status["over_quota"] == 5, f"over_quota: {status['over_quota']}")
+
+
+def test_quota_of_a_maildir(site):
+    """The quota of the configuration is written to maildirsize; one that is there is respected."""
+    for part in ("new", "cur", "tmp"):
+        os.makedirs(path(site, "theirs/" + part))
+    with open(path(site, "theirs/maildirsize"), "w") as file:
+        file.write("5000S,2C\n0 0\n")
+    node_with(site, f"""
+box "{USER}" {{ maildir = "{path(site, "ours")}"  quota_messages = 2 }}
+box "theirs@example.net" {{ maildir = "{path(site, "theirs")}" }}
+""")
+    client = connect(site)
+    for user, folder in ((USER, "ours"), ("theirs@example.net", "theirs")):
+        codes = [send(client, user)[0] for _ in range(3)]
+        check(codes == [250, 250, 452], f"{folder}: {codes}")
+        lines = open(path(site, folder + "/maildirsize")).read().splitlines()
+        size = sum(os.path.getsize(path(site, folder + "/new/" + name))
+                   for name in os.listdir(path(site, folder + "/new")))
+        counted = [sum(int(line.split()[at]) for line in lines[1:]) for at in (0, 1)]
+        check(counted == [size, 2], f"{folder}: {lines}, and {size} octets are there")
+        name = os.listdir(path(site, folder + "/new"))[0]
+        os.rename(path(site, f"{folder}/new/{name}"), path(site, f"{folder}/cur/{name}:2,ST"))
+        check(send(client, user)[0] == 250, f"{folder}: what was thrown away still counts")
