@@ -4,6 +4,7 @@
 #include "relay/base/version.h"
 #include "relay/commands_private.h"
 #include "relay/outbound/breaker.h"
+#include "relay/relay_private.h"
 
 /* ------------------------------------------------------------------ status */
 
@@ -67,6 +68,21 @@ put_listeners(struct json *item, const struct crew *crew)
 }
 
 static void
+put_load(struct json *item, const struct relay *relay)
+{
+	const struct load *load = &relay->load.load;
+	struct json *row = json_put_object(item, "load");
+	struct json *turned_away = json_put_object(row, "turned_away");
+
+	json_put_cstr(row, "level", load_level_name(load->level));
+	json_put_cstr(row, "why", load->why);
+	json_put_int(row, "percent", load->percent);
+	for (int i = GATE_ADMITTED + 1; i < GATE_ANSWER_COUNT; i++)
+		json_put_int(turned_away, gate_answer_name((enum gate_answer)i),
+		    (int64_t)gate_count(relay->gate, (enum gate_answer)i));
+}
+
+static void
 status(void *ctx, struct control_request *request)
 {
 	struct relay *relay = ctx;
@@ -87,6 +103,7 @@ status(void *ctx, struct control_request *request)
 	json_put_int(item, "sessions", (int64_t)crew_session_count(crew));
 	json_put_int(item, "sessions_total", (int64_t)crew_session_total(crew));
 	json_put_int(item, "sessions_refused", (int64_t)crew_refused_total(crew));
+	put_load(item, relay);
 	queue_stats(relay_queue(relay), &stats);
 	put_queue(item, &stats);
 	outbound_totals(relay_outbound(relay), &totals);

@@ -68,7 +68,7 @@ worker_begin(void *ctx, struct crew_worker *worker, struct err *err)
 	if (!port)
 		return err_set(err, ERR_LIMIT, "the queue has no port for another worker");
 	crew_worker_set_app(worker,
-	    inbound_worker_new(port, loop, queue_node_id(relay->queue)));
+	    inbound_worker_new(port, loop, relay->gate, queue_node_id(relay->queue)));
 	return 0;
 }
 
@@ -81,6 +81,14 @@ worker_end(void *ctx, struct crew_worker *worker)
 	(void)ctx;
 	inbound_worker_free(&inbound);
 	queue_port_close(&port);
+}
+
+static bool
+worker_admit(void *ctx, struct crew_worker *worker, const struct crew_door *door,
+    const struct endpoint *peer, const char **status_out, const char **words_out)
+{
+	(void)ctx;
+	return inbound_admit(crew_worker_app(worker), worker, door, peer, status_out, words_out);
 }
 
 static void
@@ -140,6 +148,7 @@ open_base(struct relay *relay, const struct relay_config *config, struct err *er
 	};
 
 	random_init_system(&relay->random);
+	relay->load.descriptors_max = relay_raise_descriptors();
 	relay->started_wall_ms = clock_wall_ms(relay->settings.clock);
 	relay->worker_count = config->node.worker_count;
 	if (relay->worker_count == 0) {
@@ -270,7 +279,7 @@ open_ways(struct relay *relay, const struct relay_config *config, struct err *er
 		.hub = relay->hub, .clock = relay->settings.clock, .log = relay->log,
 		.worker_count = relay->worker_count,
 		.ops = { .worker_begin = worker_begin, .worker_end = worker_end,
-		    .serve = worker_serve },
+		    .admit = worker_admit, .serve = worker_serve },
 		.ctx = relay,
 	};
 	const struct work_pool_settings helper = {
@@ -288,6 +297,7 @@ open_ways(struct relay *relay, const struct relay_config *config, struct err *er
 	relay->helper = work_pool_new(&helper, err);
 	if (!relay->helper)
 		return -1;
+	relay->gate = gate_new(random_u64(&relay->random));
 	relay->crew = crew_new(&crew, err);
 	if (!relay->crew)
 		return -1;
@@ -395,6 +405,7 @@ relay_run(struct relay *relay)
 	struct log_line line;
 
 	queue_start(relay->queue);
+	relay_load_start(relay);
 	log_begin(&line, LOG_LEVEL_INFO, "ready");
 	log_u64(&line, "addresses", crew_address_count(relay->crew));
 	log_end(&line);
@@ -478,8 +489,10 @@ relay_free(struct relay **relay_address)
 	if (relay->stopping)
 		loop_timer_stop(relay->hub, &relay->last_moment);
 	control_close(&relay->control);
+	relay_load_stop(relay);
 	outbound_free(&relay->outbound);
 	crew_free(&relay->crew);
+	gate_free(&relay->gate);
 	crew_plan_unref(&relay->first_plan);
 	work_pool_free(&relay->helper);
 	resolver_free(&relay->resolver);

@@ -10,6 +10,7 @@
 #include "relay/base/conf.h"
 #include "relay/base/err.h"
 #include "relay/daemon/node_config.h"
+#include "relay/inbound/gate.h"
 #include "relay/inbound/policy.h"
 #include "relay/net/resolver.h"
 #include "relay/outbound/outbound.h"
@@ -27,6 +28,7 @@ struct relay_config {
 	const char *spool;
 	bool allow_volatile_spool;
 	struct policy policy;
+	struct gate_settings gate;
 	struct outbound_config outbound;        /* with the route table */
 	struct resolver_settings resolver;
 

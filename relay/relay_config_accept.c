@@ -1,7 +1,8 @@
 #include "relay/relay_config_private.h"
 
 /*
- * Who may send what to whom, as written in the sections accept and user.
+ * Who may send what to whom, as written in the sections accept and user; and how much,
+ * as written in fairness.
  */
 static void
 add_networks(struct relay_config *config, const struct conf_block *block, const char *option,
@@ -48,6 +49,48 @@ add_user(struct relay_config *config, const struct conf_block *block, struct err
 	return 0;
 }
 
+static struct rate_limit
+read_rate(const struct conf_block *block, const char *option)
+{
+	return (struct rate_limit){ .minute_count = (uint32_t)conf_int(block, option) };
+}
+
+static int
+read_gate(struct relay_config *config, struct err *err)
+{
+	const struct conf_block *block = conf_block(config->conf, "fairness");
+	struct gate_settings *gate = &config->gate;
+	size_t count = conf_list_count(block, "own_from");
+	struct network *own = arena_alloc_array(&config->arena, count + 1, sizeof(*own));
+
+	for (size_t i = 0; i < count; i++)
+		own[i] = *conf_list_network(block, "own_from", i);
+	gate->own_networks = own;
+	gate->own_network_count = count;
+	gate->own_listeners = relay_config_strings(config, block, "own_listeners",
+	    &gate->own_listener_count);
+	for (size_t i = 0; i < gate->own_listener_count; i++)
+		if (!conf_block_find(config->conf, "listener", gate->own_listeners[i]))
+			return conf_fail(block, "own_listeners", err, "there is no section "
+			    "listener \"%s\"; expected the title of one",
+			    gate->own_listeners[i]);
+	gate->address = read_rate(block, "address_rate");
+	gate->network = read_rate(block, "network_rate");
+	gate->user = read_rate(block, "user_rate");
+	gate->sender = read_rate(block, "sender_rate");
+	gate->network_connection_count_max = (uint32_t)conf_int(block, "network_connections");
+	gate->amber_network_connection_count_max = (uint32_t)conf_int(block,
+	    "amber_network_connections");
+	gate->amber_greeting_ms = conf_duration_ms(block, "amber_greeting");
+	gate->amber_command_timeout_ms = conf_duration_ms(block, "amber_command_timeout");
+	gate->connection_count_max = config->node.limits.connection_count_max;
+	gate->load.amber_percent = (unsigned)conf_int(block, "amber");
+	gate->load.red_percent = (unsigned)conf_int(block, "red");
+	if (gate->load.amber_percent >= gate->load.red_percent)
+		return conf_fail(block, "amber", err, "expected less than red");
+	return 0;
+}
+
 int
 relay_config_read_accept(struct relay_config *config, struct err *err)
 {
@@ -67,5 +110,5 @@ relay_config_read_accept(struct relay_config *config, struct err *err)
 		if (add_user(config, conf_block_at(config->conf, "user", i), err) < 0)
 			return -1;
 	policy_seal(&config->policy);
-	return 0;
+	return read_gate(config, err);
 }

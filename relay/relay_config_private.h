@@ -10,7 +10,7 @@ int relay_config_check_certificate(struct span value, struct err *err);
 int relay_config_check_interval(struct span value, struct err *err);
 int relay_config_check_address(struct span value, struct err *err);
 
-/* Sections accept and user into config->policy. */
+/* Sections accept and user into config->policy, fairness into config->gate. */
 int relay_config_read_accept(struct relay_config *config, struct err *err);
 
 /* The routes of the file into config->outbound.routes. */

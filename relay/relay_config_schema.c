@@ -51,6 +51,39 @@ static const struct conf_option user_options[] = {
 		  "accept." },
 };
 
+/* Rates of clients are off until somebody who knows his clients sets them. */
+static const struct conf_option fairness_options[] = {
+	{ .name = "own_from", .type = CONF_NETWORK_LIST, .example = "192.0.2.0/28",
+	  .help = "Networks of our own nodes: no rates, and when others are turned away they are "
+		  "still served." },
+	{ .name = "own_listeners", .type = CONF_STRING_LIST, .example = "internal",
+	  .help = "Listeners that only our own nodes come to; the same for all their clients." },
+	{ .name = "address_rate", .type = CONF_INT, .fallback = "0", .max = 1000000,
+	  .help = "Connections a minute of one address of strangers, who are clients outside of "
+		  "accept's relay_from; 0: no limit." },
+	{ .name = "network_rate", .type = CONF_INT, .fallback = "0", .max = 1000000,
+	  .help = "The same of their network: /24 with IPv4, /56 with IPv6." },
+	{ .name = "network_connections", .type = CONF_INT, .fallback = "0", .max = 1000000,
+	  .help = "Connections of a network of strangers at one time; 0: no limit." },
+	{ .name = "user_rate", .type = CONF_INT, .fallback = "0", .max = 1000000,
+	  .help = "Messages a minute of a user who proved who he is; 0: no limit." },
+	{ .name = "sender_rate", .type = CONF_INT, .fallback = "0", .max = 1000000,
+	  .help = "Messages a minute of one sender, the null sender apart; 0: no limit." },
+	{ .name = "amber", .type = CONF_INT, .fallback = "70", .min = 1, .max = 99,
+	  .help = "Percent of connections, descriptors, memory or disk in use from which "
+		  "strangers are served sparingly." },
+	{ .name = "red", .type = CONF_INT, .fallback = "90", .min = 2, .max = 100,
+	  .help = "Percent from which new clients hear 421 and MAIL gets 452, but for our own "
+		  "nodes." },
+	{ .name = "amber_network_connections", .type = CONF_INT, .fallback = "2",
+	  .max = 1000000,
+	  .help = "Connections of a network of strangers from amber on; 0: no limit." },
+	{ .name = "amber_command_timeout", .type = CONF_DURATION, .fallback = "10s",
+	  .min = 100, .help = "Time of strangers for a command line from amber on." },
+	{ .name = "amber_greeting", .type = CONF_DURATION, .fallback = "1s", .max = 60 * 1000,
+	  .help = "Time that strangers wait for the greeting from amber on." },
+};
+
 static const struct conf_option route_options[] = {
 	{ .name = "for", .type = CONF_STRING_LIST, .required = true, .min = 1,
 	  .example = "example.net",
@@ -195,6 +228,10 @@ static const struct conf_section sections[] = {
 	  .options = user_options, .options_count = COUNT(user_options),
 	  .help = "As whom a user that proved who he is may send; * is every user whom no "
 		  "section before names. Users in no section may send as anybody." },
+	{ .name = "fairness", .options = fairness_options,
+	  .options_count = COUNT(fairness_options),
+	  .help = "How much of the relay one client may use, and what is done under load. What "
+		  "is refused for it gets 4xx and may come again." },
 	{ .name = "route", .titled = true, .required = true, .example_title = "site",
 	  .options = route_options, .options_count = COUNT(route_options),
 	  .help = "Where mail goes; the first route whose conditions all hold takes it." },

@@ -12,7 +12,9 @@
 #include "relay/daemon/notify.h"
 #include "relay/daemon/privilege.h"
 #include "relay/daemon/signals.h"
+#include "relay/inbound/gate.h"
 #include "relay/inbound/inbound.h"
+#include "relay/inbound/load.h"
 #include "relay/net/resolver.h"
 #include "relay/net/work.h"
 #include "relay/relay.h"
@@ -33,6 +35,15 @@ struct relay_reload {
 	char refused[ERR_TEXT_BYTES];   /* the last one, for status */
 };
 
+/* How full the node is, looked at once a second on the hub. */
+struct relay_load {
+	struct load load;
+	struct loop_timer timer;
+	uint64_t descriptors_max;
+	uint64_t batch_count;           /* of the queue, at the last look */
+	uint64_t sync_us_total;
+};
+
 struct relay {
 	struct relay_settings settings;
 	struct loop *hub;
@@ -51,6 +62,8 @@ struct relay {
 	struct resolver *resolver;
 	struct outbound *outbound;
 	struct crew *crew;
+	struct gate *gate;
+	struct relay_load load;
 	struct work_pool *helper;
 	struct tls_ticket_keys *ticket_keys;
 	struct crew_plan *first_plan;   /* until the crew takes it */
@@ -72,6 +85,14 @@ struct crew_plan *relay_make_plan(struct relay *relay, struct relay_config **con
 const struct relay_config *relay_plan_config(const struct crew_plan *plan);
 
 void relay_reload_init(struct relay *relay);
+
+/*
+ * As many descriptors as we may have; returns how many.  Before anything is opened.
+ * Then the looking at the load, from the first plan on.
+ */
+uint64_t relay_raise_descriptors(void);
+void relay_load_start(struct relay *relay);
+void relay_load_stop(struct relay *relay);
 
 /* Starts the end that was asked for during a reload. */
 void relay_stop_now(struct relay *relay);

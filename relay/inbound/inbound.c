@@ -1,39 +1,11 @@
-#include "relay/inbound/inbound.h"
+#include "relay/inbound/inbound_private.h"
 
 #include "relay/base/container_of.h"
 #include "relay/base/log.h"
 #include "relay/base/mem.h"
 #include "relay/base/must.h"
-#include "relay/inbound/intake.h"
 #include "relay/mail/address.h"
 #include "relay/mail/mail_log.h"
-#include "relay/session/serve.h"
-
-struct inbound_worker {
-	struct intake_set intakes;
-	struct loop *loop;
-};
-
-/* One session.  The envelope is here until DATA, then it is the intake's. */
-struct inbound {
-	struct crew_session crew;
-	struct inbound_worker *worker;
-	const struct inbound_config *config;
-	const struct crew_door *door;
-	struct serve *serve;
-
-	char client_text[ENDPOINT_TEXT_BYTES_MAX];
-	uint8_t client_ip[16];
-	bool has_client_ip;
-	struct span hello;              /* in the session's arena */
-	struct arena arena;
-
-	struct envelope *envelope;
-	struct intake *intake;
-	uint64_t size_hint;
-	bool body_is_refused;
-	struct reply outcome;           /* LMTP: the same for every recipient */
-};
 
 /* ---- what is known of the client */
 
@@ -125,6 +97,8 @@ inbound_open(void *ctx, struct reply *reply)
 		reply_set(reply, 421, "4.3.0", "the queue cannot be written, try again later");
 		return refused(in, "connect", SPAN(""), reply);
 	}
+	if (inbound_holds_greeting(in))
+		return STEP_PARK;
 	reply_set(reply, 220, "", "ready");
 	return STEP_REPLY;
 }
@@ -220,8 +194,10 @@ inbound_mail(void *ctx, const struct smtp_mail *mail, struct reply *reply)
 	begin_envelope(in, mail);
 	facts = session_facts(in);
 	verdict = policy_judge_sender(in->config->policy, &facts);
-	if (!verdict.admitted) {
+	if (!verdict.admitted)
 		*reply = verdict.reply;
+	if (!verdict.admitted || !gate_mail(in->worker->gate, in->config->gate, in->standing,
+	    facts.auth_user, facts.sender, loop_now_ms(in->worker->loop), reply)) {
 		(void)refused(in, "mail", SPAN(""), reply);
 		envelope_free(&in->envelope);
 		return STEP_REPLY;
@@ -427,6 +403,7 @@ inbound_ended(void *ctx, enum serve_end end, const struct err *err)
 		log_cstr(&line, "why", err ? err->text : "");
 		log_end(&line);
 	}
+	inbound_leave(in);
 	crew_session_end(&in->crew);
 	arena_fini(&in->arena);
 	mem_free(&in);
@@ -467,55 +444,6 @@ static const struct serve_ops serve_ops = {
 
 /* ---- the face */
 
-struct inbound_worker *
-inbound_worker_new(struct queue_port *port, struct loop *loop, uint64_t node_id)
-{
-	struct inbound_worker *worker = mem_alloc(sizeof(*worker));
-
-	worker->loop = loop;
-	intake_set_init(&worker->intakes, port, loop, node_id);
-	return worker;
-}
-
-struct queue_port *
-inbound_worker_port(const struct inbound_worker *worker)
-{
-	return worker->intakes.port;
-}
-
-void
-inbound_worker_free(struct inbound_worker **worker)
-{
-	if (!*worker)
-		return;
-	intake_set_fini(&(*worker)->intakes);
-	mem_free(worker);
-}
-
-static void
-fill_settings(const struct crew_door *door, struct serve_settings *settings)
-{
-	const struct node_limits *limits = door->limits;
-	struct smtp_server_settings *engine = &settings->engine;
-
-	*settings = (struct serve_settings){
-		.tls = door->tls,
-		.tls_implicit = door->listener->tls == NODE_LISTENER_TLS_IMPLICIT,
-		.command_timeout_ms = limits->command_timeout_ms,
-		.data_timeout_ms = limits->data_timeout_ms,
-	};
-	smtp_server_settings_init(engine);
-	engine->hostname = span_from_cstr(door->hostname);
-	engine->lmtp = door->listener->protocol == NODE_PROTOCOL_LMTP;
-	engine->offered = SMTP_CAPABILITIES_COMMON | SMTP_LIMITS;
-	if (door->tls && !settings->tls_implicit)
-		engine->offered |= SMTP_STARTTLS;
-	engine->size_max = limits->message_bytes_max;
-	engine->rcpt_count_max = limits->rcpt_count_max;
-	engine->mail_count_max = limits->message_count_max;
-	engine->error_count_max = limits->error_count_max;
-}
-
 void
 inbound_serve(struct inbound_worker *worker, struct crew_worker *crew_worker,
     const struct crew_door *door, struct conn *conn)
@@ -534,6 +462,7 @@ inbound_serve(struct inbound_worker *worker, struct crew_worker *crew_worker,
 	in->crew.drain = inbound_drain;
 	in->crew.cut = inbound_cut;
 	crew_session_begin(&in->crew, crew_worker, door, peer);
-	fill_settings(door, &settings);
+	inbound_enter(in);
+	inbound_fill_settings(in, &settings);
 	in->serve = serve_start(worker->loop, conn, &settings, &serve_ops, in);
 }

@@ -7,6 +7,7 @@
 #include "queue/queue.h"
 #include "relay/base/err.h"
 #include "relay/base/span.h"
+#include "relay/inbound/gate.h"
 #include "relay/inbound/policy.h"
 #include "relay/net/conn.h"
 #include "relay/session/crew.h"
@@ -29,20 +30,29 @@ struct inbound_question {
 /* What sessions go by: the `app` of a crew's plan.  Immutable; borrowed from it. */
 struct inbound_config {
 	const struct policy *policy;
+	const struct gate_settings *gate;
 	const char *postmaster;         /* whom mail for <postmaster> goes to; NULL: as it is */
 	/* Does a route take this recipient from anybody?  Any thread. */
 	bool (*is_ours)(void *ctx, const struct inbound_question *question);
 	void *ctx;
 };
 
-/* The port and the crew's worker are borrowed and outlive it. */
+/* Port, loop and gate are borrowed and outlive it.  Before the loop runs, or on its thread. */
 struct inbound_worker *inbound_worker_new(struct queue_port *port, struct loop *loop,
-    uint64_t node_id);
+    struct gate *gate, uint64_t node_id);
 
 struct queue_port *inbound_worker_port(const struct inbound_worker *worker);
 
 /* When its last session is gone. */
 void inbound_worker_free(struct inbound_worker **worker);
+
+/*
+ * For crew_ops.admit: false, with enhanced status and words for a 421, when there is no
+ * place for this client now.  When true, inbound_serve() follows.
+ */
+bool inbound_admit(struct inbound_worker *worker, struct crew_worker *crew_worker,
+    const struct crew_door *door, const struct endpoint *peer, const char **status_out,
+    const char **words_out);
 
 /* Takes the connection and serves it; for crew_ops.serve. */
 void inbound_serve(struct inbound_worker *worker, struct crew_worker *crew_worker,

@@ -91,6 +91,9 @@ void conn_resume_input(struct conn *conn);
 bool conn_input_is_paused(const struct conn *conn);
 size_t conn_input_bytes(const struct conn *conn);
 
+/* In clear: the peer has sent what nobody has read yet. */
+bool conn_input_waits(const struct conn *conn);
+
 /*
  * Output.  conn_write() copies.  conn_write_segment() borrows: the segment and
  * its bytes stay untouched until released() is called, once, when they are

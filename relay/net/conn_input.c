@@ -198,3 +198,13 @@ conn_input_bytes(const struct conn *conn)
 	return buf_len(&conn->input);
 }
 
+bool
+conn_input_waits(const struct conn *conn)
+{
+	char octet;
+
+	if (conn->ended || conn->input_eof)
+		return false;
+	return !buf_is_empty(&conn->input) ||
+	    recv(conn->fd, &octet, sizeof(octet), MSG_PEEK | MSG_DONTWAIT) > 0;
+}

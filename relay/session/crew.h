@@ -81,6 +81,7 @@ void crew_session_begin(struct crew_session *session, struct crew_worker *worker
 void crew_session_end(struct crew_session *session);
 
 struct loop *crew_worker_loop(const struct crew_worker *worker);
+struct crew *crew_worker_crew(const struct crew_worker *worker);
 size_t crew_worker_number(const struct crew_worker *worker);
 
 /* A word of the application with each worker, set in worker_begin(). */
@@ -94,7 +95,13 @@ struct crew_ops {
 	int (*worker_begin)(void *ctx, struct crew_worker *worker, struct err *err);
 	/* The counterpart, on the worker's thread, when its last session is gone. */
 	void (*worker_end)(void *ctx, struct crew_worker *worker);
-	/* Worker.  A connection, silent, within the limits: takes it, begins a session. */
+	/*
+	 * Worker.  May be NULL.  Whether a client within the limits comes in; if not, "421"
+	 * and these words are said to him, in clear, where that can be done.
+	 */
+	bool (*admit)(void *ctx, struct crew_worker *worker, const struct crew_door *door,
+	    const struct endpoint *peer, const char **status_out, const char **words_out);
+	/* Worker.  A connection, silent, that was admitted: takes it, begins a session. */
 	void (*serve)(void *ctx, struct crew_worker *worker, const struct crew_door *door,
 	    struct conn *conn);
 };

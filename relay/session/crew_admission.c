@@ -148,6 +148,14 @@ crew_admission_leave(struct crew_admission *admission, const struct endpoint *pe
 			return;
 }
 
+void
+crew_admission_give_back(struct crew_admission *admission, const struct endpoint *peer)
+{
+	crew_admission_leave(admission, peer);
+	atomic_fetch_sub(&admission->admitted, 1);
+	atomic_fetch_add(&admission->refused, 1);
+}
+
 uint32_t
 crew_admission_count(const struct crew_admission *admission, const struct endpoint *peer)
 {

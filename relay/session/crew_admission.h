@@ -45,6 +45,9 @@ enum crew_admission_result crew_admission_enter(struct crew_admission *admission
     const struct endpoint *peer, uint32_t total_max, uint32_t client_max);
 void crew_admission_leave(struct crew_admission *admission, const struct endpoint *peer);
 
+/* It was admitted, and is refused for another reason after all. */
+void crew_admission_give_back(struct crew_admission *admission, const struct endpoint *peer);
+
 /* Connections of that client now. */
 uint32_t crew_admission_count(const struct crew_admission *admission,
     const struct endpoint *peer);

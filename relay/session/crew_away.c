@@ -62,7 +62,7 @@ static const struct conn_ops away_ops = {
 
 void
 crew_turn_away(struct crew_worker *worker, const struct crew_door *door, struct conn *conn,
-    enum crew_admission_result why)
+    const char *status, const char *words)
 {
 	/* Under implicit TLS a word in clear would only be noise. */
 	if (door->listener->tls == NODE_LISTENER_TLS_IMPLICIT ||
@@ -72,7 +72,7 @@ crew_turn_away(struct crew_worker *worker, const struct crew_door *door, struct 
 	}
 
 	struct crew_turned_away *away = mem_alloc(sizeof(*away));
-	struct buf words;
+	struct buf line;
 
 	away->worker = worker;
 	away->conn = conn;
@@ -83,14 +83,12 @@ crew_turn_away(struct crew_worker *worker, const struct crew_door *door, struct 
 	worker->turned_away = away;
 	worker->turned_away_count++;
 
-	buf_init(&words, TURNED_AWAY_BYTES_MAX);
-	(void)buf_appendf(&words, "421 4.3.2 %s %s\r\n", door->hostname,
-	    why == CREW_REFUSED_CLIENT ? "too many connections from your address"
-				       : "too many connections, try again later");
+	buf_init(&line, TURNED_AWAY_BYTES_MAX);
+	(void)buf_appendf(&line, "421 %s %s %s\r\n", status, door->hostname, words);
 	conn_start(conn, worker->loop, &(struct conn_settings){0}, &away_ops, away);
-	conn_write(conn, buf_span(&words));
+	conn_write(conn, buf_span(&line));
 	conn_close_after_output(conn, TURNED_AWAY_LINGER_MS);
-	buf_fini(&words);
+	buf_fini(&line);
 }
 
 void

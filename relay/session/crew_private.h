@@ -145,9 +145,9 @@ void crew_worker_is_empty(struct crew_worker *worker);
 
 /* ---- crew_away.c, on the worker's thread */
 
-/* Tells a client who is over a limit so, if that can be said, and closes. */
+/* Tells a client so, 421 and why, if that can be said, and closes. */
 void crew_turn_away(struct crew_worker *worker, const struct crew_door *door,
-    struct conn *conn, enum crew_admission_result why);
+    struct conn *conn, const char *status, const char *words);
 void crew_turn_away_end(struct crew_worker *worker);
 
 #endif

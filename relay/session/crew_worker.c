@@ -42,6 +42,12 @@ crew_worker_loop(const struct crew_worker *worker)
 	return worker->loop;
 }
 
+struct crew *
+crew_worker_crew(const struct crew_worker *worker)
+{
+	return worker->crew;
+}
+
 size_t
 crew_worker_number(const struct crew_worker *worker)
 {
@@ -62,22 +68,45 @@ crew_worker_set_app(struct crew_worker *worker, void *app)
 
 /* ---- connections */
 
+static bool
+crew_worker_admits(struct crew_worker *worker, const struct crew_door *door,
+    const struct endpoint *peer, const char **status_out, const char **words_out)
+{
+	struct crew *crew = worker->crew;
+	const struct node_limits *limits = door->limits;
+
+	*status_out = "4.3.2";
+	switch (crew_admission_enter(&crew->admission, peer, limits->connection_count_max,
+	    limits->client_connection_count_max)) {
+	case CREW_ADMITTED:
+		break;
+	case CREW_REFUSED_TOTAL:
+		*words_out = "too many connections, try again later";
+		return false;
+	case CREW_REFUSED_CLIENT:
+		*words_out = "too many connections from your address";
+		return false;
+	}
+	if (!crew->settings.ops.admit || crew->settings.ops.admit(crew->settings.ctx, worker,
+	    door, peer, status_out, words_out))
+		return true;
+	crew_admission_give_back(&crew->admission, peer);
+	return false;
+}
+
 static void
 crew_worker_serve(struct crew_worker *worker, const struct crew_plan *plan, size_t listener,
     struct conn *conn)
 {
 	struct crew *crew = worker->crew;
 	const struct crew_door *door = crew_plan_door(plan, worker->number, listener);
-	const struct node_limits *limits = door->limits;
-	enum crew_admission_result result = crew_admission_enter(&crew->admission,
-	    conn_peer(conn), limits->connection_count_max,
-	    limits->client_connection_count_max);
+	const char *status;
+	const char *words;
 
-	if (result != CREW_ADMITTED) {
-		crew_turn_away(worker, door, conn, result);
-		return;
-	}
-	crew->settings.ops.serve(crew->settings.ctx, worker, door, conn);
+	if (crew_worker_admits(worker, door, conn_peer(conn), &status, &words))
+		crew->settings.ops.serve(crew->settings.ctx, worker, door, conn);
+	else
+		crew_turn_away(worker, door, conn, status, words);
 }
 
 /* A connection on its way from the worker that accepted it to the one that serves it. */

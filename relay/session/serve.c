@@ -11,6 +11,7 @@
 enum {
 	SERVE_COMMAND_TIMEOUT_MS = 5 * 60 * 1000,       /* RFC 5321 section 4.5.3.2.7 */
 	SERVE_DATA_TIMEOUT_MS = 3 * 60 * 1000,          /* RFC 5321 section 4.5.3.2.5 */
+	SERVE_BODY_GRACE_MS = 30 * 1000,
 	SERVE_LINGER_MS = 2000,
 };
 
@@ -27,8 +28,13 @@ struct serve {
 	enum serve_end end_reason;
 	uint64_t command_count;         /* as the deadline has it */
 	enum smtp_server_stage stage;
+	uint64_t deadline_ms;           /* when it passes */
+	uint64_t body_bytes;            /* of the body that comes in */
+	uint64_t body_began_ms;         /* moved on by the time in which we did not read */
+	uint64_t body_rest_ms;          /* since then we do not read; 0: we do */
 	bool has_deadline;
 	bool is_open;                   /* the banner was asked for */
+	bool greeting;                  /* and the answer may be a while off */
 	bool input_is_over;             /* the client has closed its direction */
 	bool waits_for_drain;
 	bool tls_began;
@@ -83,29 +89,85 @@ serve_end_later(struct serve *serve, enum serve_end end)
 
 /* ---- deadlines */
 
+/* Until when the body may stay away: a while, and no longer than it keeps its pace. */
+static uint64_t
+serve_body_time_ms(const struct serve *serve)
+{
+	const struct serve_settings *settings = &serve->settings;
+	uint64_t now = loop_now_ms(serve->loop);
+	uint64_t until = now + settings->data_timeout_ms;
+	uint64_t paced = serve->body_began_ms;
+
+	if (settings->body_bytes_second_min == 0)
+		return settings->data_timeout_ms;
+	paced += serve->body_bytes * 1000 / settings->body_bytes_second_min;
+	if (paced < serve->body_began_ms + settings->body_grace_ms)
+		paced = serve->body_began_ms + settings->body_grace_ms;
+	if (paced < until)
+		until = paced;
+	return until > now ? until - now : 1;
+}
+
+static void
+serve_set_deadline(struct serve *serve, uint64_t delay_ms)
+{
+	serve->has_deadline = true;
+	serve->deadline_ms = loop_now_ms(serve->loop) + delay_ms;
+	conn_set_deadline(serve->conn, delay_ms);
+}
+
 /*
- * A command line has one deadline for all of it, so that a byte a minute holds nobody's
- * place; a body has one for each bit of progress; while we think there is none.
+ * A body has come on by so many octets.  Chunks of one message are one body, and the time
+ * between them is the client's; the time in which we do not read is not.
  */
 static void
-serve_update_deadline(struct serve *serve, enum smtp_server_wants wants, bool progress)
+serve_count_body(struct serve *serve, enum smtp_server_stage stage, size_t bytes, bool reads)
+{
+	uint64_t now = loop_now_ms(serve->loop);
+
+	if (stage != SMTP_SERVER_STAGE_BODY) {
+		if (!smtp_server_has_transaction(serve->server))
+			serve->body_began_ms = serve->body_rest_ms = 0;
+		return;
+	}
+	if (serve->body_began_ms == 0) {
+		serve->body_began_ms = now;
+		serve->body_bytes = 0;
+	}
+	serve->body_bytes += bytes;
+	if (reads && serve->body_rest_ms > 0) {
+		serve->body_began_ms += now - serve->body_rest_ms;
+		serve->body_rest_ms = 0;
+	} else if (!reads && serve->body_rest_ms == 0) {
+		serve->body_rest_ms = now;
+	}
+}
+
+/*
+ * A command line has one deadline for all of it, so that a byte a minute holds nobody's
+ * place; a body has one for each bit of progress, and for its pace; while we think there
+ * is none.
+ */
+static void
+serve_update_deadline(struct serve *serve, enum smtp_server_wants wants, size_t progress)
 {
 	enum smtp_server_stage stage = smtp_server_stage(serve->server);
 	uint64_t count = smtp_server_command_count(serve->server);
 	bool same = stage == serve->stage && count == serve->command_count;
+	bool reads = wants == SMTP_SERVER_WANTS_INPUT;
 
-	if (wants != SMTP_SERVER_WANTS_INPUT || serve->closing) {
+	serve_count_body(serve, stage, progress, reads);
+	serve->stage = stage;
+	serve->command_count = count;
+	if (!reads || serve->closing) {
 		conn_clear_deadline(serve->conn);
 		serve->has_deadline = false;
 		return;
 	}
-	if (serve->has_deadline && same && !(stage == SMTP_SERVER_STAGE_BODY && progress))
+	if (serve->has_deadline && same && !(stage == SMTP_SERVER_STAGE_BODY && progress > 0))
 		return;
-	serve->has_deadline = true;
-	serve->stage = stage;
-	serve->command_count = count;
-	conn_set_deadline(serve->conn, stage == SMTP_SERVER_STAGE_BODY
-	    ? serve->settings.data_timeout_ms : serve->settings.command_timeout_ms);
+	serve_set_deadline(serve, stage == SMTP_SERVER_STAGE_BODY
+	    ? serve_body_time_ms(serve) : serve->settings.command_timeout_ms);
 }
 
 static void
@@ -175,6 +237,9 @@ serve_obey(struct serve *serve, enum smtp_server_wants wants)
 		conn_pause_input(serve->conn);
 		return;
 	case SMTP_SERVER_WANTS_ANSWER:
+		if (serve->greeting)
+			return;         /* who speaks before the greeting is heard, and refused */
+		/* fallthrough */
 	case SMTP_SERVER_WANTS_ROOM:
 		conn_pause_input(serve->conn);
 		return;
@@ -213,7 +278,8 @@ serve_pump(struct serve *serve, struct span input, bool is_all)
 	}
 	if (wants == SMTP_SERVER_WANTS_INPUT && conn_output_is_full(serve->conn))
 		wants = SMTP_SERVER_WANTS_DRAIN;        /* who does not read is not read */
-	serve_update_deadline(serve, wants, consumed > 0);
+	serve_update_deadline(serve, wants, consumed);
+	serve->greeting = serve->greeting && wants == SMTP_SERVER_WANTS_ANSWER;
 	serve_obey(serve, wants);
 	if (wants == SMTP_SERVER_WANTS_INPUT && serve->input_is_over && is_all)
 		serve_close(serve);
@@ -266,6 +332,7 @@ static void
 serve_open(struct serve *serve)
 {
 	serve->is_open = true;
+	serve->greeting = true;
 	smtp_server_open(serve->server);
 	serve_pump_output(serve);
 }
@@ -342,6 +409,8 @@ serve_start(struct loop *loop, struct conn *conn, const struct serve_settings *s
 		serve->settings.command_timeout_ms = SERVE_COMMAND_TIMEOUT_MS;
 	if (serve->settings.data_timeout_ms == 0)
 		serve->settings.data_timeout_ms = SERVE_DATA_TIMEOUT_MS;
+	if (serve->settings.body_grace_ms == 0)
+		serve->settings.body_grace_ms = SERVE_BODY_GRACE_MS;
 	loop_task_init(&serve->begin_tls, serve_begin_tls, serve);
 	loop_task_init(&serve->end, serve_end_task, serve);
 	loop_timer_init(&serve->session_timer, serve_session_expired, serve);
@@ -352,9 +421,10 @@ serve_start(struct loop *loop, struct conn *conn, const struct serve_settings *s
 	if (settings->tls_implicit) {
 		serve->tls_began = true;
 		conn_start_tls_server(conn, serve->settings.tls);
-	} else {
+	} else if (!conn_input_waits(conn)) {
 		serve_open(serve);
 	}
+	/* Else the engine sees what was said before the greeting, and refuses it. */
 	return serve;
 }
 
@@ -416,6 +486,17 @@ serve_refuse_body(struct serve *serve, const struct reply *reply)
 		return;
 	smtp_server_refuse_body(serve->server, reply);
 	serve_pump_output(serve);
+}
+
+void
+serve_set_command_timeout(struct serve *serve, uint64_t timeout_ms)
+{
+	serve->settings.command_timeout_ms = timeout_ms;
+	if (serve->finished || serve->closing || !serve->has_deadline ||
+	    serve->stage == SMTP_SERVER_STAGE_BODY)
+		return;
+	if (serve->deadline_ms > loop_now_ms(serve->loop) + timeout_ms)
+		serve_set_deadline(serve, timeout_ms);
 }
 
 void

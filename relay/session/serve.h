@@ -30,6 +30,12 @@ struct serve_settings {
 	bool tls_implicit;                      /* from the first byte */
 	uint64_t command_timeout_ms;            /* a whole command line; 0: 5 minutes */
 	uint64_t data_timeout_ms;               /* no progress of a body; 0: 3 minutes */
+	/*
+	 * A body must come faster than this on the average, once the grace is over, counted
+	 * while we read; 0: however slowly it likes.
+	 */
+	uint64_t body_bytes_second_min;
+	uint64_t body_grace_ms;                 /* 0: 30 s */
 	uint64_t session_timeout_ms;            /* all of it; 0: none */
 };
 
@@ -76,6 +82,9 @@ void serve_resume(struct serve *serve);
 
 /* Refuse the body under way, from outside of body().  May call the operations. */
 void serve_refuse_body(struct serve *serve, const struct reply *reply);
+
+/* The time for a command line from now on, and at most for the one that is waited for. */
+void serve_set_command_timeout(struct serve *serve, uint64_t timeout_ms);
 
 /* End without a word; ended() follows from the loop. */
 void serve_cut(struct serve *serve);

@@ -1,0 +1,60 @@
+/*
+ * The inside of a receiving session, for its two files: inbound.c answers the engine,
+ * inbound_door.c lets sessions begin and looks at the load.
+ */
+#ifndef RELAY_INBOUND_INBOUND_PRIVATE_H
+#define RELAY_INBOUND_INBOUND_PRIVATE_H
+
+#include <sys/queue.h>
+
+#include "relay/inbound/inbound.h"
+#include "relay/inbound/intake.h"
+#include "relay/session/serve.h"
+
+LIST_HEAD(inbound_list, inbound);
+
+struct inbound_worker {
+	struct intake_set intakes;
+	struct loop *loop;
+	struct gate *gate;
+	struct inbound_list sessions;
+	struct loop_timer look;         /* at the level of load */
+	enum load_level level;          /* as the sessions have it */
+};
+
+/* One session.  The envelope is here until DATA, then it is the intake's. */
+struct inbound {
+	struct crew_session crew;
+	LIST_ENTRY(inbound) entry;
+	struct inbound_worker *worker;
+	const struct inbound_config *config;
+	const struct crew_door *door;
+	struct serve *serve;
+
+	char client_text[ENDPOINT_TEXT_BYTES_MAX];
+	uint8_t client_ip[16];
+	bool has_client_ip;
+	enum gate_standing standing;
+	struct loop_timer greeting;     /* a stranger waits for it */
+	struct span hello;              /* in the session's arena */
+	struct arena arena;
+
+	struct envelope *envelope;
+	struct intake *intake;
+	uint64_t size_hint;
+	bool body_is_refused;
+	struct reply outcome;           /* LMTP: the same for every recipient */
+};
+
+/* ---- inbound_door.c */
+
+/* The session begins or ends, as far as gate and worker keep count of it. */
+void inbound_enter(struct inbound *in);
+void inbound_leave(struct inbound *in);
+
+/* The greeting has to wait; it is said by itself later. */
+bool inbound_holds_greeting(struct inbound *in);
+
+void inbound_fill_settings(const struct inbound *in, struct serve_settings *settings);
+
+#endif
