@@ -14,6 +14,7 @@
 #include "relay/daemon/control.h"
 #include "relay/daemon/control_client.h"
 #include "relay/relayctl_socket.h"
+#include "relay/relayctl_passwd.h"
 #include "relay/relayctl_verbs.h"
 
 #define CONFIG_DIRECTORY CHAPAR_SYSCONFDIR "/chapar"
@@ -237,11 +238,25 @@ read_arguments(struct arguments *arguments, int argc, char **argv)
 	return arguments->args ? -1 : fail(CONTROL_USAGE, err.text);
 }
 
+static int
+run_here(struct arguments *arguments)
+{
+	struct err err;
+	int code = CONTROL_OK;
+
+	if (relayctl_passwd(arguments->args, &err) < 0)
+		code = fail(err.kind == ERR_SYSTEM ? CONTROL_IO : CONTROL_USAGE, err.text);
+	json_free(&arguments->args);
+	return code;
+}
+
 int
 main(int argc, char **argv)
 {
 	struct arguments arguments = { 0 };
 	int code = read_arguments(&arguments, argc, argv);
 
-	return code >= 0 ? code : ask(&arguments);
+	if (code >= 0)
+		return code;
+	return arguments.verb->is_local ? run_here(&arguments) : ask(&arguments);
 }

@@ -50,6 +50,9 @@ static const struct relayctl_verb verbs[] = {
 		   "[--certificate NAME]",
 	  .help = "whether a recipient would be accepted, its route, and the lines that say so",
 	  .item = relayctl_print_fields },
+	{ .name = "passwd", .takes = RELAYCTL_TAKES_NAME, .name_key = "user",
+	  .options = RELAYCTL_SCRAM, .usage = "[--scram] USER", .is_local = true,
+	  .help = "make a line for the file of credentials; asks no daemon" },
 	{ .name = "reload", .takes = RELAYCTL_TAKES_NOTHING, .usage = "",
 	  .help = "read the configuration again; says what is wrong with it" },
 	{ .name = "boxes", .takes = RELAYCTL_TAKES_NOTHING, .usage = "",
@@ -75,6 +78,7 @@ static const struct {
 	{ "--user", RELAYCTL_USER, "user", true },
 	{ "--listener", RELAYCTL_LISTENER, "listener", true },
 	{ "--certificate", RELAYCTL_CERTIFICATE, "certificate", true },
+	{ "--scram", RELAYCTL_SCRAM, "scram", false },
 };
 
 const struct relayctl_verb *
@@ -122,6 +126,7 @@ put_option(struct json *args, size_t index, const char *value, struct err *err)
 		return 0;
 	case RELAYCTL_DRY_RUN:
 	case RELAYCTL_ALL:
+	case RELAYCTL_SCRAM:
 		json_put_bool(args, options[index].key, true);
 		return 0;
 	case RELAYCTL_HEADER:

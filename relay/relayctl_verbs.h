@@ -32,6 +32,7 @@ enum relayctl_option {
 	RELAYCTL_USER = 1 << 9,
 	RELAYCTL_LISTENER = 1 << 10,
 	RELAYCTL_CERTIFICATE = 1 << 11,
+	RELAYCTL_SCRAM = 1 << 12,
 };
 
 struct relayctl_verb {
@@ -46,6 +47,7 @@ struct relayctl_verb {
 	relayctl_print *item;           /* NULL: items are not shown */
 	relayctl_print *end;            /* NULL: nothing is said at the end */
 	const char *what;               /* "held": the foot of a changed set */
+	bool is_local;                  /* done by relayctl itself, which asks no daemon */
 };
 
 const struct relayctl_verb *relayctl_verbs(size_t *count_out);
