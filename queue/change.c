@@ -41,6 +41,8 @@ change_free(struct change *change)
 	buf_fini(&change->payload);
 	if (change->notice)
 		message_commit_free(change->notice);
+	if (change->move)
+		move_drop(change);
 	mem_free(&change);
 }
 
@@ -77,6 +79,13 @@ line_advance(struct change_line *line)
 		return;
 	}
 	change_start(line);
+}
+
+void
+change_over(struct change *change)
+{
+	must(change == STAILQ_FIRST(&change->line->changes));
+	line_advance(change->line);
 }
 
 /* The message is gone: what still waits is told so. */
@@ -200,6 +209,8 @@ apply(struct change *change, struct message_state *state)
 		state->held = false;
 		state->why = SPAN("");
 		return true;
+	case CHANGE_MOVE:
+		break;
 	}
 	must_not_reach();
 }
@@ -359,6 +370,10 @@ change_start(struct change_line *line)
 	struct entry *entry = index_find(&line->spool->index, line->id);
 
 	must(entry != NULL);
+	if (change->kind == CHANGE_MOVE) {
+		move_begin(change);
+		return;
+	}
 	if (change->settles || line->state) {
 		change_write(line);
 		return;

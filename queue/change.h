@@ -18,6 +18,7 @@ enum change_kind {
 	CHANGE_HOLD,
 	CHANGE_RELEASE,
 	CHANGE_REMOVE,
+	CHANGE_MOVE,                    /* of its records, not of what they say: move.c */
 };
 
 struct change {
@@ -35,6 +36,7 @@ struct change {
 	struct span text;               /* host of an attempt, why of a hold */
 	struct call *call;              /* NULL: answered */
 	struct message_commit *notice;
+	struct move *move;
 
 	struct commit_job job;
 	struct inbox_item item;
@@ -64,5 +66,12 @@ struct change *change_new(struct spool *spool, uint64_t id, enum change_kind kin
 
 /* Writes it as soon as those before it are written. */
 void change_submit(struct change *change);
+
+/* It is written, or will not be: the next one of its message begins.  Frees it. */
+void change_over(struct change *change);
+
+/* move.c: the change is the first of its line; it goes, whether it began or not. */
+void move_begin(struct change *change);
+void move_drop(struct change *change);
 
 #endif

@@ -31,7 +31,7 @@ refuse_pending(struct committer *committer, enum queue_result result, bool outco
 
 	while ((job = STAILQ_FIRST(&committer->pending)) != NULL) {
 		STAILQ_REMOVE_HEAD(&committer->pending, next);
-		if (job->class == COMMIT_OUTCOME && !outcomes_too)
+		if (job->class != COMMIT_MAIL && !outcomes_too)
 			STAILQ_INSERT_TAIL(&kept, job, next);
 		else
 			commit_report(job, job->class == COMMIT_OUTCOME ? QUEUE_UNKNOWN : result);

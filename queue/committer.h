@@ -35,7 +35,7 @@ struct log_record {
 
 enum commit_class {
 	COMMIT_MAIL,            /* is refused when there is no room, and fails with its batch */
-	COMMIT_MOVE,            /* as mail, but may use what outcomes may use */
+	COMMIT_MOVE,            /* fails with its batch, but may use what outcomes may use */
 	COMMIT_OUTCOME,         /* is written again after a failure, and may use the reserve */
 };
 
@@ -100,6 +100,7 @@ struct committer_counts {
 	atomic_uint_least64_t batch_count, message_count;
 	atomic_uint_least64_t written_bytes, sync_us_total, sync_us_max, sync_failed_count;
 	atomic_uint_least64_t free_count, disk_free_bytes;
+	atomic_uint_least64_t open_room;        /* octets left in the open segment */
 };
 
 struct committer {

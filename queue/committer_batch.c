@@ -293,6 +293,19 @@ count_batch(struct committer *committer, const struct batch *batch, uint64_t too
 		atomic_store_explicit(&counts->sync_us_max, took_us, memory_order_relaxed);
 }
 
+/* The mistake of MUTANT_MOVE_WITHOUT_SYNC: where a batch has nothing but survivors. */
+static bool
+is_unsynced_move(const struct committer *committer)
+{
+	const struct commit_job *job;
+	bool only_moves = mutant(MUTANT_MOVE_WITHOUT_SYNC) &&
+	    !STAILQ_EMPTY(&committer->in_batch);
+
+	STAILQ_FOREACH(job, &committer->in_batch, next)
+		only_moves &= job->class == COMMIT_MOVE;
+	return only_moves;
+}
+
 static int
 write_batch(struct committer *committer, struct batch *batch, struct err *err)
 {
@@ -316,9 +329,10 @@ write_batch(struct committer *committer, struct batch *batch, struct err *err)
 	}
 	gather_end(gather, batch, committer->open.mark);
 	uint64_t begun_us = clock_monotonic_us(clock);
+	enum disk_write how = mutant(MUTANT_NO_SYNC) || is_unsynced_move(committer) ?
+	    DISK_WRITE_PLAIN : DISK_WRITE_SYNC;
 	int result = disk_write(committer->settings.disk, file, gather->vectors,
-	    gather->vector_count, committer->open.end,
-	    mutant(MUTANT_NO_SYNC) ? DISK_WRITE_PLAIN : DISK_WRITE_SYNC, err);
+	    gather->vector_count, committer->open.end, how, err);
 
 	if (result < 0 && mutant(MUTANT_BELIEVE_SECOND_SYNC))
 		result = disk_sync(committer->settings.disk, file, err);
@@ -416,6 +430,8 @@ commit_batch(struct committer *committer, enum fit *fit_out)
 	}
 	committer->failure_count = 0;
 	committer->open.end += batch.bytes;
+	atomic_store_explicit(&committer->counts.open_room, room_of(committer),
+	    memory_order_relaxed);
 	committer->vouched = committer->open.mark;
 	committer->vouched_end = committer->open.end;
 	report_batch(committer);

@@ -156,8 +156,9 @@ struct queue_settings {
 	uint64_t floor_bytes;           /* free space below which mail is refused; default 64 MiB */
 	uint64_t reserve_bytes;         /* kept for outcomes; default 8 MiB */
 	uint32_t pool_segments_max;     /* free slots kept for use again; default 8 */
-	/* share of written bytes that moves survivors; default 20 */
+	/* share of the disk's time for moving survivors; default 20, 0 never */
 	uint32_t move_percent;
+	uint32_t move_after_ms;         /* a sealed segment's peace before; default 10 s */
 	uint64_t scrub_bytes_second;    /* 0: no scrub; default 4 MiB */
 };
 

@@ -168,5 +168,5 @@ segment_is_done(const struct segment *segment)
 	uint32_t survivor_count = mutant(MUTANT_FREE_WITH_SURVIVORS) ? 2 : 0;
 
 	return segment->state == SEGMENT_SEALED && segment->live_count <= survivor_count &&
-	    segment->pin_count == 0;
+	    segment->pin_count == 0 && !segment->has_damage;
 }

@@ -18,7 +18,7 @@ enum segment_state {
 	SEGMENT_NONE,           /* the slot holds no live segment */
 	SEGMENT_OPEN,
 	SEGMENT_SEALED,
-	SEGMENT_MOVING,         /* its survivors are being moved */
+	SEGMENT_MOVING,         /* it is being emptied: see mover.c */
 	SEGMENT_MARKING,        /* dead; marks that stand in it are being written again */
 	SEGMENT_FREEING,        /* its FREE is being written */
 };
@@ -38,7 +38,9 @@ struct segment {
 	uint8_t *dead;                  /* bit n: the message with ordinal n is settled or moved */
 	uint64_t mark_oldest;           /* a mark about one of ours is in this segment; 0 none */
 	uint64_t mark_since;            /* the same, since segment_begin_marks() */
-	bool has_damage;
+	bool has_damage;                /* kept as it is: neither emptied nor given back */
+	bool is_left_alone;             /* could not be emptied a moment ago */
+	uint64_t sealed_ms;             /* by the queue's own clock; 0 before the start */
 };
 
 struct segments {

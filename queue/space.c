@@ -1,15 +1,18 @@
 #include "queue/spool.h"
 
+#include <stdlib.h>
+
 #include "queue/mutant.h"
 #include "relay/base/container_of.h"
 #include "relay/base/mem.h"
 #include "relay/base/must.h"
 
 /*
- * Dead segments.  Before one is given back, the marks that stand in it about
+ * Dead segments.  Before some are given back, the marks that stand in them about
  * messages of other live segments are written again: for each such segment all
- * its dead at once, as a DEAD record.  When that is durable, FREE is written; when
- * that is durable, the committer takes the slot (DECISIONS.md 14).
+ * its dead at once, as a DEAD record.  When that is durable, a FREE for each is
+ * written; when that is durable, the committer takes the slots (DECISIONS.md 14).
+ * All that are dead at the end of a turn go together.
  */
 struct marked_segment {
 	uint32_t slot;
@@ -20,22 +23,40 @@ struct free_job {
 	struct commit_job job;
 	struct inbox_item item;
 	struct spool *spool;
-	uint32_t slot;
+	uint32_t *slots;                /* the dying */
+	uint32_t slot_count;
 	struct log_record *records;
 	struct marked_segment *marked;  /* what each DEAD record is about */
-	struct buf *payloads;
-	char mark[MARK_PAYLOAD_BYTES];
+	struct buf *payloads;           /* of DEAD records */
+	uint32_t payload_count;
+	char (*marks)[MARK_PAYLOAD_BYTES];      /* of FREE records */
 };
+
+static void
+drop_records(struct free_job *todo)
+{
+	for (uint32_t i = 0; i < todo->payload_count; i++)
+		buf_fini(&todo->payloads[i]);
+	todo->payload_count = 0;
+	mem_free(&todo->payloads);
+	mem_free(&todo->marked);
+	mem_free(&todo->marks);
+	mem_free(&todo->records);
+}
 
 static void
 free_job_free(struct free_job *todo)
 {
-	for (uint32_t i = 0; i < todo->job.record_count && todo->payloads; i++)
-		buf_fini(&todo->payloads[i]);
-	mem_free(&todo->payloads);
-	mem_free(&todo->marked);
-	mem_free(&todo->records);
+	drop_records(todo);
+	mem_free(&todo->slots);
 	mem_free(&todo);
+}
+
+static void
+set_states(const struct free_job *todo, enum segment_state state)
+{
+	for (uint32_t i = 0; i < todo->slot_count; i++)
+		segments_at(&todo->spool->segments, todo->slots[i])->state = state;
 }
 
 static void
@@ -59,46 +80,47 @@ submit(struct free_job *todo, uint32_t record_count, void (*arrived)(struct inbo
 	commit_submit(&todo->spool->committer, &todo->job);
 }
 
-/* The committer's note that the slot is free came before this. */
+/* ---- FREE ------------------------------------------------------------------- */
+
+/* The committer's notes that the slots are free came before this. */
 static void
 free_arrived(struct inbox_item *item)
 {
 	struct free_job *todo = container_of(item, struct free_job, item);
-	struct spool *spool = todo->spool;
-	uint32_t slot = todo->slot;
-	enum queue_result result = todo->job.result;
 
+	/* Without a log they stay as they are until there is one: see pressure_at_hub(). */
+	if (todo->job.result != QUEUE_DONE)
+		set_states(todo, SEGMENT_SEALED);
 	free_job_free(todo);
-	if (result != QUEUE_DONE)
-		segments_at(&spool->segments, slot)->state = SEGMENT_SEALED;
 }
 
 static void
-write_free(struct spool *spool, uint32_t slot)
+write_free(struct free_job *todo)
 {
-	struct segment *segment = segments_at(&spool->segments, slot);
-	struct free_job *todo = mem_alloc(sizeof(*todo));
+	struct spool *spool = todo->spool;
 
-	segment->state = SEGMENT_FREEING;
-	todo->spool = spool;
-	todo->slot = slot;
-	todo->records = mem_alloc_array(1, sizeof(todo->records[0]));
-	mark_write(segment->mark, todo->mark);
-	log_record_set(&todo->records[0], RECORD_FREE, 0, slot,
-	    span_make(todo->mark, sizeof(todo->mark)));
-	submit(todo, 1, free_arrived);
+	set_states(todo, SEGMENT_FREEING);
+	todo->records = mem_alloc_array(todo->slot_count, sizeof(todo->records[0]));
+	todo->marks = mem_alloc_array(todo->slot_count, sizeof(todo->marks[0]));
+	for (uint32_t i = 0; i < todo->slot_count; i++) {
+		mark_write(segments_at(&spool->segments, todo->slots[i])->mark, todo->marks[i]);
+		log_record_set(&todo->records[i], RECORD_FREE, 0, todo->slots[i],
+		    span_make(todo->marks[i], MARK_PAYLOAD_BYTES));
+	}
+	submit(todo, todo->slot_count, free_arrived);
 }
+
+/* ---- marks ---------------------------------------------------------------------- */
 
 static void
 marks_arrived(struct inbox_item *item)
 {
 	struct free_job *todo = container_of(item, struct free_job, item);
 	struct spool *spool = todo->spool;
-	uint32_t slot = todo->slot;
 
 	spool->is_marking = false;
 	if (todo->job.result != QUEUE_DONE) {
-		segments_at(&spool->segments, slot)->state = SEGMENT_SEALED;
+		set_states(todo, SEGMENT_SEALED);
 		free_job_free(todo);
 		return;
 	}
@@ -112,36 +134,42 @@ marks_arrived(struct inbox_item *item)
 			segment_end_marks(marked,
 			    segments_at(&spool->segments, in_slot)->mark.number);
 	}
-	free_job_free(todo);
-	write_free(spool, slot);
+	drop_records(todo);
+	write_free(todo);
 	space_look(spool);
 }
 
-/* One that is being freed too needs them until that is durable. */
+/*
+ * Whether a mark about `other` may stand in one of the dying.  One that is dying
+ * or being freed itself needs its marks until that is durable.
+ */
 static bool
-needs_marks_of(const struct segment *other, const struct segment *dying)
+needs_marks(const struct free_job *todo, const struct segment *other)
 {
-	return other->state != SEGMENT_NONE && other != dying && other->mark_oldest != 0 &&
-	    other->mark_oldest <= dying->mark.number;
+	if (other->state == SEGMENT_NONE || other->mark_oldest == 0)
+		return false;
+	for (uint32_t i = 0; i < todo->slot_count; i++) {
+		const struct segment *dying = segments_at(&todo->spool->segments, todo->slots[i]);
+
+		if (other != dying && other->mark_oldest <= dying->mark.number)
+			return true;
+	}
+	return false;
 }
 
 static void
-write_marks(struct spool *spool, uint32_t slot)
+write_marks(struct free_job *todo)
 {
-	struct segments *segments = &spool->segments;
-	const struct segment *dying = segments_at(segments, slot);
-	struct free_job *todo = mem_alloc(sizeof(*todo));
+	struct segments *segments = &todo->spool->segments;
 	uint32_t count = 0;
 
-	todo->spool = spool;
-	todo->slot = slot;
 	todo->records = mem_alloc_array(segments->slot_count, sizeof(todo->records[0]));
 	todo->payloads = mem_alloc_array(segments->slot_count, sizeof(todo->payloads[0]));
 	todo->marked = mem_alloc_array(segments->slot_count, sizeof(todo->marked[0]));
 	for (uint32_t i = 0; i < segments->slot_count; i++) {
 		struct segment *other = &segments->slots[i];
 
-		if (!needs_marks_of(other, dying))
+		if (!needs_marks(todo, other))
 			continue;
 		segment_begin_marks(other);
 		buf_init(&todo->payloads[count], RECORD_PAYLOAD_BYTES_MAX);
@@ -149,45 +177,77 @@ write_marks(struct spool *spool, uint32_t slot)
 		log_record_set(&todo->records[count], RECORD_DEAD, 0, 0,
 		    buf_span(&todo->payloads[count]));
 		todo->marked[count++] = (struct marked_segment){ i, other->mark.number };
+		todo->payload_count = count;
 	}
 	submit(todo, count, marks_arrived);
 }
 
-static void
-free_begin(struct spool *spool, uint32_t slot)
+/* ---- who is dead ------------------------------------------------------------------ */
+
+static int
+by_number(const void *a, const void *b, void *ctx)
 {
-	struct segment *dying = segments_at(&spool->segments, slot);
-	bool has_marks = false;
+	const uint32_t *left = a, *right = b;
+	struct segments *segments = ctx;
+	uint64_t left_number = segments_at(segments, *left)->mark.number;
+	uint64_t right_number = segments_at(segments, *right)->mark.number;
 
-	for (uint32_t i = 0; i < spool->segments.slot_count; i++)
-		has_marks |= needs_marks_of(&spool->segments.slots[i], dying);
-	if (!has_marks || mutant(MUTANT_FREE_FORGETS_MARKS)) {
-		write_free(spool, slot);
-	} else if (!spool->is_marking) {        /* else it is looked at again when that ends */
-		spool->is_marking = true;
-		dying->state = SEGMENT_MARKING;
-		write_marks(spool, slot);
-	}
-}
-
-void
-space_look_at(struct spool *spool, uint32_t slot)
-{
-	struct segment *segment = &spool->segments.slots[slot];
-
-	if (segment->state == SEGMENT_SEALED && segment_is_done(segment))
-		free_begin(spool, slot);
+	return (left_number > right_number) - (left_number < right_number);
 }
 
 void
 space_look(struct spool *spool)
 {
-	for (uint32_t i = 0; i < spool->segments.slot_count; i++)
-		space_look_at(spool, i);
+	struct segments *segments = &spool->segments;
+	bool has_marks = false;
+
+	if (spool->is_marking)          /* looks again when that ends */
+		return;
+	struct free_job *todo = mem_alloc(sizeof(*todo));
+
+	todo->spool = spool;
+	todo->slots = mem_alloc_array(segments->slot_count + 1, sizeof(todo->slots[0]));
+	for (uint32_t i = 0; i < segments->slot_count; i++) {
+		if (segment_is_done(&segments->slots[i]))
+			todo->slots[todo->slot_count++] = i;
+	}
+	if (todo->slot_count == 0) {
+		free_job_free(todo);
+		return;
+	}
+	qsort_r(todo->slots, todo->slot_count, sizeof(todo->slots[0]), by_number, segments);
+	for (uint32_t i = 0; i < segments->slot_count; i++)
+		has_marks |= needs_marks(todo, &segments->slots[i]);
+	if (!has_marks || mutant(MUTANT_FREE_FORGETS_MARKS)) {
+		write_free(todo);
+		return;
+	}
+	spool->is_marking = true;
+	set_states(todo, SEGMENT_MARKING);
+	write_marks(todo);
+}
+
+static void
+turn_ended(void *ctx)
+{
+	space_look(ctx);
+}
+
+void
+space_init(struct spool *spool)
+{
+	loop_task_init(&spool->space_task, turn_ended, spool);
 }
 
 void
 space_fini(struct spool *spool)
 {
-	mem_free(&spool->mover);
+	loop_task_cancel(spool->settings.hub, &spool->space_task);
+}
+
+void
+space_look_at(struct spool *spool, uint32_t slot)
+{
+	if (segment_is_done(&spool->segments.slots[slot]))
+		loop_at_turn_end(spool->settings.hub, &spool->space_task);
 }

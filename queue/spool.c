@@ -161,6 +161,7 @@ spool_start(struct queue *face)
 	spool->started = true;
 	loop_task_init(&spool->offer_task, offer_slice, spool);
 	loop_at_turn_end(spool->settings.hub, &spool->offer_task);
+	mover_start(spool->mover);
 }
 
 /* ---- bodies in memory --------------------------------------------------------------- */

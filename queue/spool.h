@@ -200,7 +200,8 @@ struct spool {
 
 	struct change_line *changes;            /* by message: changes without a report */
 	struct mover *mover;
-	bool is_marking;                /* one dying segment's marks at a time: see space.c */
+	struct loop_task space_task;
+	bool is_marking;                /* marks of dying segments are under way: see space.c */
 
 	atomic_uint_least64_t id_last;
 	uint64_t id_nonce;
@@ -343,10 +344,21 @@ void reading_finish(struct spool *spool);
 
 /* ---- space ----------------------------------------------------------------------- */
 
-/* Looks for segments that are dead, or worth moving. */
+void space_init(struct spool *spool);
+void space_fini(struct spool *spool);
+
+/* Gives back the segments that are dead, now; or at the end of the turn if this one is. */
 void space_look(struct spool *spool);
 void space_look_at(struct spool *spool, uint32_t slot);
-void space_fini(struct spool *spool);
+
+/* Survivors of mostly dead segments (mover.c). */
+struct mover *mover_new(struct spool *spool);
+void mover_start(struct mover *mover);
+void mover_stop(struct mover *mover);
+void mover_free(struct mover **mover);
+
+/* Looks for segments that are worth emptying, unless some are being emptied. */
+void mover_look(struct mover *mover);
 
 /* ---- the start -------------------------------------------------------------------- */
 

@@ -64,7 +64,10 @@ sealed_at_hub(struct inbox_item *item)
 	segment->state = SEGMENT_SEALED;
 	segment->end = note->segment.end;
 	segment->footer = note->segment.footer;
+	segment->sealed_ms = spool_now_ms(spool);
 	space_look_at(spool, note->segment.slot);
+	if (spool_pressure(spool) == PRESSURE_NONE)
+		mover_look(spool->mover);
 	mem_free(&note);
 }
 
@@ -105,6 +108,7 @@ pressure_at_hub(struct inbox_item *item)
 	if (note->pressure != PRESSURE_NO_LOG) {
 		change_resume_all(spool);
 		space_look(spool);
+		mover_look(spool->mover);
 	}
 	spool->settings.events.pressure(spool->settings.ctx, note->pressure, spool->pressure_why);
 	mem_free(&note);
@@ -138,6 +142,7 @@ queue_settings_init(struct queue_settings *settings)
 		.reserve_bytes = (uint64_t)8 << 20,
 		.pool_segments_max = 8,
 		.move_percent = 20,
+		.move_after_ms = 10 * 1000,
 		.scrub_bytes_second = (uint64_t)4 << 20,
 	};
 }
@@ -308,8 +313,9 @@ drain_all(struct spool *spool)
 static void
 spool_free(struct spool *spool)
 {
-	space_fini(spool);
 	change_drop_all(spool);
+	space_fini(spool);
+	mover_free(&spool->mover);
 	drain_all(spool);
 	for (struct cached_body *cached; (cached = TAILQ_FIRST(&spool->cache)) != NULL;)
 		spool_evict(spool, cached->entry);
@@ -367,6 +373,7 @@ spool_close(struct queue *face)
 	spool->settings.events = (struct queue_events){ no_offer, no_revoke, no_change,
 	    no_pressure };
 	loop_task_cancel(spool->settings.hub, &spool->offer_task);
+	mover_stop(spool->mover);
 	if (spool->hub_port->is_open)
 		port_close(&spool->hub_port->face);
 	for (size_t i = 0; i < spool->port_count; i++)
@@ -443,6 +450,8 @@ spool_new(const struct queue_settings *settings)
 	body_budget_init(&spool->budget, settings->body_memory_bytes, ports_wake, spool);
 	spool->evict_item.run = spool_evict_wanted;
 	spool->id_nonce = random_below(settings->random, UINT16_MAX);
+	space_init(spool);
+	spool->mover = mover_new(spool);
 	spool->hub_port = container_of(port_open(&spool->face, settings->hub), struct port, face);
 	return spool;
 }

@@ -115,7 +115,10 @@ memory_write(struct disk *disk, int at, const struct iovec *vectors, int vector_
 		if (end > file->size) {
 			if (used_bytes(memory) + (end - file->size) > memory->bytes_max)
 				return ENOSPC;
-			file->data = mem_resize_array(file->data, end, 1);
+			if (end > file->capacity) {
+				file->capacity = end + end / 2;
+				file->data = mem_resize_array(file->data, file->capacity, 1);
+			}
 			if (offset > file->size)
 				memset(file->data + file->size, 0, offset - file->size);
 			file->size = end;
@@ -155,6 +158,7 @@ memory_rename(struct disk *disk, const char *from, const char *to)
 		old->name[0] = '\0';
 		mem_free(&old->data);
 		old->size = 0;
+		old->capacity = 0;
 	}
 	(void)snprintf(file->name, sizeof(file->name), "%s", to);
 	return 0;
@@ -170,6 +174,7 @@ memory_remove(struct disk *disk, const char *name)
 	file->name[0] = '\0';           /* open ones go on, as files do */
 	mem_free(&file->data);
 	file->size = 0;
+	file->capacity = 0;
 	return 0;
 }
 
@@ -288,5 +293,6 @@ memory_disk_copy(struct memory_disk *to, const struct memory_disk *from)
 		*file = from->files[i];
 		file->data = mem_dup(from->files[i].data ? from->files[i].data : "",
 		    from->files[i].size);
+		file->capacity = file->size;
 	}
 }

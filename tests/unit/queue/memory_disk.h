@@ -14,7 +14,7 @@
 struct memory_file {
 	char name[DISK_NAME_BYTES_MAX];
 	char *data;
-	uint64_t size;
+	uint64_t size, capacity;
 };
 
 struct memory_disk {
