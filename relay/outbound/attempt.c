@@ -147,6 +147,8 @@ hear(struct attempt *attempt, const struct call_outcome *said)
 		attempt->job->lost = true;
 		break;
 	case CALL_FATE_DELIVERED:
+		outcome->notices_passed = call_passes_notices(attempt->link->call);
+		break;
 	case CALL_FATE_FAILED:
 		break;
 	}

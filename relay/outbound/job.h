@@ -62,6 +62,7 @@ struct job_outcome {
 	uint32_t rcpt;                          /* index into the envelope */
 	enum call_fate fate;
 	bool decided;                           /* else no host has said anything final */
+	bool notices_passed;                    /* DELIVERED: to a host that sends them itself */
 	uint8_t host;                           /* index into the job's hosts: who said it */
 	struct reply reply;
 };

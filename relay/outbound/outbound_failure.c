@@ -1,4 +1,4 @@
-#include "relay/outbound/outbound_private.h"
+#include "relay/outbound/outbound_telling.h"
 
 #include "relay/base/log.h"
 #include "relay/base/mem.h"
@@ -6,31 +6,15 @@
 #include "relay/mail/mail_log.h"
 
 /*
- * What senders are told of: failures, and that it takes long.  Recipients of one
- * message that fail together are told of together; the notification and their marks
- * are one record of the queue, so that neither is ever there without the other
- * (DECISIONS.md 17).
+ * What senders are told of: failures, that it takes long, and success if they asked for
+ * that.  Recipients of one message that fail together are told of together; the
+ * notification and their marks are one record of the queue, so that neither is ever there
+ * without the other (DECISIONS.md 17).
  */
 enum { TELLING_AGAIN_MS = 60 * 1000 };
 
-struct telling {
-	struct letter *letter;
-	bool is_delay;
-	STAILQ_HEAD(, failing) failing;         /* none for a delay */
-	struct envelope *envelope;
-	struct token token;                     /* of the queue's call under way */
-	bool is_reading;
-	bool is_recording;
-	struct bounce *bounce;
-	struct dsn_rcpt *rcpts;
-	size_t rcpt_count;
-	struct span to;
-	queue_id notice_id;
-	struct loop_timer again;
-	bool is_said;                           /* what becomes of each is in the log */
-};
-
 static void tell(struct telling *telling);
+static bool is_success(const struct telling *telling);
 static void record(struct telling *telling, struct queue_draft *draft,
     struct envelope *notice);
 
@@ -142,7 +126,8 @@ fill_changes(const struct telling *telling, struct queue_outcome *changes)
 		for (size_t i = 0; i < failing->count; i++)
 			changes[count++] = (struct queue_outcome){
 				.rcpt = failing->rcpts[i].rcpt,
-				.state = failing->expired ? RCPT_EXPIRED : RCPT_FAILED,
+				.state = failing->action != DSN_FAILED ? RCPT_DELIVERED :
+				    failing->expired ? RCPT_EXPIRED : RCPT_FAILED,
 				.tried = failing->tried,
 				.reply = failing->rcpts[i].reply,
 				.host = span_from_cstr(failing->rcpts[i].host),
@@ -171,7 +156,7 @@ record(struct telling *telling, struct queue_draft *draft, struct envelope *noti
 	struct queue_change change = {
 		.outcomes = changes,
 		.outcome_count = fill_changes(telling, changes),
-		.delay_notice_sent = telling->is_delay,
+		.delay_notice_sent = telling->action == DSN_DELAYED,
 	};
 
 	if (draft) {
@@ -179,8 +164,7 @@ record(struct telling *telling, struct queue_draft *draft, struct envelope *noti
 		change.notice_envelope = &notice;
 		stats_add(outbound->cells, OUTBOUND_STAT_NOTICES, 1);
 		mail_log_notified(telling->letter->message.id, telling->notice_id, telling->to,
-		    span_from_cstr(dsn_action_name(telling->is_delay ? DSN_DELAYED :
-		    DSN_FAILED)), telling->rcpt_count);
+		    span_from_cstr(dsn_action_name(telling->action)), telling->rcpt_count);
 	}
 	telling->is_recording = true;
 	telling->token = queue_update(outbound->queue, telling->letter->message.id, &change,
@@ -190,12 +174,34 @@ record(struct telling *telling, struct queue_draft *draft, struct envelope *noti
 
 /* ---- composing ---- */
 
+static bool
+is_success(const struct telling *telling)
+{
+	return telling->action != DSN_FAILED && telling->action != DSN_DELAYED;
+}
+
+/* What is delivered must be marked so, whether its sender can be told or not. */
+static void
+record_in_silence(struct telling *telling, const char *why)
+{
+	char id_text[QUEUE_ID_BYTES];
+
+	queue_id_print(telling->letter->message.id, id_text);
+	log_warn("outbound: %s: the sender is not told of success: %s", id_text, why);
+	telling->says_nothing = true;
+	record(telling, NULL, NULL);
+}
+
 static void
 composed(void *ctx, struct queue_draft *draft, struct envelope *notice, const struct err *err)
 {
 	struct telling *telling = ctx;
 
 	bounce_free(&telling->bounce);
+	if (err && is_success(telling)) {
+		record_in_silence(telling, err->text);
+		return;
+	}
 	if (err) {
 		log_warn("outbound: %s; tried again", err->text);
 		try_again(telling);
@@ -225,7 +231,10 @@ compose(struct telling *telling)
 	struct outbound *outbound = outbound_of(telling);
 
 	if (!rate_allows(outbound, telling->to)) {
-		try_again(telling);
+		if (is_success(telling))
+			record_in_silence(telling, "too many notifications to this sender");
+		else
+			try_again(telling);
 		return;
 	}
 	telling->bounce = bounce_start(&(struct bounce_settings){
@@ -243,146 +252,13 @@ compose(struct telling *telling)
 	telling->notice_id = bounce_id(telling->bounce);
 }
 
-/* ---- deciding who is told ---- */
-
-/*
- * Nobody is told of a message without a sender.  A notification of our own that
- * cannot be delivered goes to the postmaster, where there is one and it is not he
- * who cannot be reached.
- */
-static bool
-find_addressee(struct telling *telling, enum mail_log_why *why_out)
-{
-	struct outbound *outbound = outbound_of(telling);
-	const struct envelope *envelope = telling->envelope;
-	struct span postmaster = span_from_cstr(outbound->postmaster);
-
-	telling->to = envelope->sender;
-	if (!envelope_sender_is_null(envelope))
-		return true;
-	*why_out = DISCARDED_NULL_SENDER;
-	if (!telling->letter->message.is_notification)
-		return false;
-	*why_out = DISCARDED_DOUBLE_BOUNCE;
-	if (telling->is_delay || span_is_empty(postmaster))
-		return false;
-	for (size_t i = 0; i < envelope->rcpt_count; i++)
-		if (span_equal_nocase(envelope->rcpts[i].address, postmaster))
-			return false;
-	telling->to = postmaster;
-	return true;
-}
-
-static void
-add_rcpt(struct telling *telling, uint32_t number, const struct reply *reply, struct span host,
-    bool expired)
-{
-	struct outbound *outbound = outbound_of(telling);
-	const struct envelope_rcpt *rcpt = &telling->envelope->rcpts[number];
-	int64_t retry_until_ms = 0;
-
-	if (telling->is_delay) {
-		const struct unit *unit = TAILQ_FIRST(&telling->letter->message.units);
-
-		retry_until_ms = unit ? outbound_wall_of(outbound, unit->expire_ms) : 0;
-	}
-	telling->rcpts[telling->rcpt_count++] = (struct dsn_rcpt){
-		.address = rcpt->address,
-		.orcpt = rcpt->orcpt,
-		.action = telling->is_delay ? DSN_DELAYED : DSN_FAILED,
-		.expired = expired,
-		.reply = reply->code ? reply : rcpt->last.code ? &rcpt->last : NULL,
-		.remote_host = host.len ? host : rcpt->last_host,
-		.last_attempt_ms = rcpt->last.code || reply->code ?
-		    loop_wall_ms(outbound->hub) : 0,
-		.retry_until_ms = retry_until_ms,
-	};
-}
-
-/* What no attempt has said in the log yet. */
-static void
-say(struct telling *telling, const struct failing *failing, const struct failed_rcpt *failed)
-{
-	const struct envelope *envelope = telling->envelope;
-	const struct envelope_rcpt *rcpt = &envelope->rcpts[failed->rcpt];
-	struct mail_log_outcome event = {
-		.id = telling->letter->message.id,
-		.origin = envelope->origin,
-		.sender = envelope->sender,
-		.rcpt = rcpt->address,
-		.host = rcpt->last_host,
-		.attempt = failing->unit->attempt_count,
-		.age_ms = letter_age_ms(telling->letter, outbound_now(outbound_of(telling))),
-		.reply = failed->reply.code ? &failed->reply :
-		    rcpt->last.code ? &rcpt->last : NULL,
-	};
-
-	if (failing->tried || telling->is_said)
-		return;
-	if (failing->expired)
-		mail_log_expired(&event);
-	else
-		mail_log_bounced(&event);
-}
-
-static void
-choose_failed(struct telling *telling, bool has_addressee, enum mail_log_why why)
-{
-	struct outbound *outbound = outbound_of(telling);
-	const struct envelope *envelope = telling->envelope;
-	const struct failing *failing;
-
-	STAILQ_FOREACH(failing, &telling->failing, next)
-		for (size_t i = 0; i < failing->count; i++) {
-			const struct failed_rcpt *failed = &failing->rcpts[i];
-			const struct envelope_rcpt *rcpt = &envelope->rcpts[failed->rcpt];
-			bool wanted = dsn_is_wanted(rcpt->notify, DSN_FAILED);
-
-			say(telling, failing, failed);
-			if (has_addressee && wanted) {
-				add_rcpt(telling, failed->rcpt, &failed->reply,
-				    span_from_cstr(failed->host), failing->expired);
-			} else if (!telling->is_said) {
-				stats_add(outbound->cells, OUTBOUND_STAT_DISCARDED, 1);
-				mail_log_discarded(telling->letter->message.id,
-				    envelope->origin, envelope->sender, rcpt->address,
-				    has_addressee ? DISCARDED_NOTIFY_NEVER : why);
-			}
-		}
-}
-
-static void
-choose_delayed(struct telling *telling)
-{
-	const struct envelope *envelope = telling->envelope;
-	const struct unit *unit;
-
-	TAILQ_FOREACH(unit, &telling->letter->message.units, of_message) {
-		if (unit->state == UNIT_SETTLING)
-			continue;
-		for (uint32_t i = 0; i < unit->rcpt_count; i++)
-			if (dsn_is_wanted(envelope->rcpts[unit->rcpts[i]].notify, DSN_DELAYED))
-				add_rcpt(telling, unit->rcpts[i], &(struct reply){ 0 },
-				    SPAN(""), false);
-	}
-}
+/* ---- all of it ---- */
 
 static void
 tell(struct telling *telling)
 {
-	const struct envelope *envelope = telling->envelope;
-	enum mail_log_why why = DISCARDED_NULL_SENDER;
-	bool has_addressee = find_addressee(telling, &why);
-
-	mem_free(&telling->rcpts);
-	telling->rcpt_count = 0;
-	telling->rcpts = mem_alloc_array(envelope->rcpt_count, sizeof(*telling->rcpts));
-	if (!telling->is_delay)
-		choose_failed(telling, has_addressee, why);
-	else if (has_addressee)
-		choose_delayed(telling);
-	telling->is_said = true;
-	if (telling->rcpt_count > 0)
+	telling_choose(telling);
+	if (telling->rcpt_count > 0 && !telling->says_nothing)
 		compose(telling);
 	else
 		record(telling, NULL, NULL);
@@ -445,6 +321,30 @@ again_is_due(void *ctx)
 		read_envelope(telling);
 }
 
+/* Successes first and by themselves: their marks must not wait for anything. */
+static void
+take_failing(struct telling *telling, struct letter *letter)
+{
+	struct failing *failing;
+	struct failing_line rest = STAILQ_HEAD_INITIALIZER(rest);
+
+	while ((failing = STAILQ_FIRST(&letter->failing))) {
+		STAILQ_REMOVE_HEAD(&letter->failing, next);
+		if (failing->action == DSN_FAILED) {
+			STAILQ_INSERT_TAIL(&rest, failing, next);
+			continue;
+		}
+		telling->action = failing->action;
+		STAILQ_INSERT_TAIL(&telling->failing, failing, next);
+	}
+	if (!STAILQ_EMPTY(&telling->failing)) {
+		STAILQ_CONCAT(&letter->failing, &rest);
+		return;
+	}
+	telling->action = DSN_FAILED;
+	STAILQ_CONCAT(&telling->failing, &rest);
+}
+
 static void
 begin(struct letter *letter)
 {
@@ -455,9 +355,9 @@ begin(struct letter *letter)
 	loop_timer_init(&telling->again, again_is_due, telling);
 	STAILQ_INIT(&telling->failing);
 	if (!STAILQ_EMPTY(&letter->failing)) {
-		STAILQ_CONCAT(&telling->failing, &letter->failing);
+		take_failing(telling, letter);
 	} else {
-		telling->is_delay = true;
+		telling->action = DSN_DELAYED;
 		letter->notice_due = false;
 	}
 	telling->envelope = letter_take_envelope(letter);

@@ -15,6 +15,7 @@
  */
 enum lot {
 	LOT_SETTLED,            /* delivered */
+	LOT_REPORTED,           /* delivered, and the sender is to hear of it from us */
 	LOT_FAILED,             /* 5yz */
 	LOT_EXPIRED,            /* deferred once more, and its time is over */
 	LOT_BACK,               /* no host could be had: it waits for the hosts */
@@ -109,6 +110,23 @@ set_due(struct applying *it, enum retry_class class)
 	it->due_ms[class] = due;
 }
 
+/* RFC 3461 section 5.2.2: who asked to hear of success, and of whom the next hop knows nothing. */
+static bool
+owes_success_notice(const struct applying *it, const struct job_outcome *outcome)
+{
+	const struct envelope *envelope = it->job->envelope;
+
+	return !outcome->notices_passed && !envelope_sender_is_null(envelope) &&
+	    dsn_is_wanted(envelope->rcpts[outcome->rcpt].notify, DSN_DELIVERED);
+}
+
+/* LMTP answers for the mailbox (RFC 2033); an SMTP host without DSN will not tell. */
+static enum dsn_action
+success_action(const struct applying *it)
+{
+	return it->job->way->protocol == CALL_LMTP ? DSN_DELIVERED : DSN_RELAYED;
+}
+
 static enum lot
 lot_of(struct applying *it, const struct job_outcome *outcome)
 {
@@ -116,7 +134,7 @@ lot_of(struct applying *it, const struct job_outcome *outcome)
 	enum retry_class class;
 
 	if (outcome->decided && outcome->fate == CALL_FATE_DELIVERED)
-		return LOT_SETTLED;
+		return owes_success_notice(it, outcome) ? LOT_REPORTED : LOT_SETTLED;
 	if (outcome->decided && outcome->fate == CALL_FATE_FAILED)
 		return LOT_FAILED;
 	if (!outcome->decided && it->job->end == JOB_CUT)
@@ -192,6 +210,12 @@ log_outcome(const struct applying *it, const struct job_outcome *outcome, enum l
 	case LOT_SETTLED:
 		mail_log_delivered(&event);
 		return;
+	case LOT_REPORTED:
+		if (success_action(it) == DSN_RELAYED)
+			mail_log_relayed(&event);
+		else
+			mail_log_delivered(&event);
+		return;
 	case LOT_FAILED:
 		mail_log_bounced(&event);
 		return;
@@ -229,6 +253,7 @@ count(const struct applying *it, enum lot lot)
 
 	switch (lot) {
 	case LOT_SETTLED:
+	case LOT_REPORTED:
 		destination->delivered_count++;
 		stats_add(cells, OUTBOUND_STAT_DELIVERED, 1);
 		return;
@@ -308,7 +333,7 @@ sort_out(struct applying *it)
 		log_outcome(it, outcome, lot);
 		if (lot == LOT_SETTLED || lot == LOT_BACK || lot >= LOT_DEFERRED)
 			add_change(it, outcome, lot);
-		if (lot != LOT_SETTLED && lot != LOT_UNTOUCHED)
+		if (lot > LOT_REPORTED && lot != LOT_UNTOUCHED)
 			remember_words(it, outcome);
 	}
 }
@@ -375,12 +400,14 @@ defer_lot(struct applying *it, struct unit *unit, enum lot lot)
 	dispatch_defer(&it->outbound->dispatch, unit, it->due_ms[class], it->now_ms);
 }
 
+/* The marks of these are one record with the notification that they owe. */
 static void
-fail_lot(struct applying *it, struct unit *unit, enum lot lot)
+tell_lot(struct applying *it, struct unit *unit, enum lot lot)
 {
 	struct failing *failing = failing_new(unit, unit->rcpt_count);
 	size_t filled = 0;
 
+	failing->action = lot == LOT_REPORTED ? success_action(it) : DSN_FAILED;
 	failing->expired = lot == LOT_EXPIRED;
 	failing->tried = true;
 	for (size_t i = 0; i < it->job->outcome_count; i++) {
@@ -408,8 +435,8 @@ place_lot(struct applying *it, struct unit *unit, enum lot lot)
 	unit->attempt_count = it->attempt_count;
 	unit->lost_count = it->lost_count;
 	note_attempt(it, unit, lot);
-	if (lot == LOT_FAILED || lot == LOT_EXPIRED)
-		fail_lot(it, unit, lot);
+	if (lot == LOT_REPORTED || lot == LOT_FAILED || lot == LOT_EXPIRED)
+		tell_lot(it, unit, lot);
 	else if (lot == LOT_BACK)
 		dispatch_ready(dispatch, unit, false, it->now_ms);
 	else
@@ -434,7 +461,7 @@ place_units(struct applying *it)
 	struct outbound *outbound = it->outbound;
 	bool reused = false;
 
-	for (enum lot lot = LOT_FAILED; lot < LOT_COUNT; lot++) {
+	for (enum lot lot = LOT_REPORTED; lot < LOT_COUNT; lot++) {
 		struct unit *unit;
 
 		if (it->counts[lot] == 0)
@@ -483,7 +510,8 @@ outcome_apply(struct outbound *outbound, struct job *job, struct unit *unit)
 		}, outcomes_recorded, NULL);
 	place_units(&it);
 	/* Kept where it is needed soon; mail that waits long is read again. */
-	is_needed = it.counts[LOT_FAILED] || it.counts[LOT_EXPIRED] || it.counts[LOT_UNTOUCHED];
+	is_needed = it.counts[LOT_REPORTED] || it.counts[LOT_FAILED] ||
+	    it.counts[LOT_EXPIRED] || it.counts[LOT_UNTOUCHED];
 	if (is_needed && !it.letter->envelope && !it.letter->revoked) {
 		letter_keep_envelope(it.letter, job->envelope);
 		job->envelope = NULL;

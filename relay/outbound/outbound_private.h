@@ -20,7 +20,8 @@
  *	outbound_job.c          attempts begin and come back
  *	outbound_outcome.c      what became of recipients
  *	outbound_domain.c       mail domains are looked up
- *	outbound_failure.c      failures and delays that senders are told of
+ *	outbound_failure.c      what senders are told of
+ *	outbound_telling.c      who is told of which recipients
  *	outbound_steer.c        verbs
  *	outbound_view.c         lists and explanations
  */
@@ -67,10 +68,11 @@ struct letter {
 	bool is_steered;                        /* the queue has been asked for the wish */
 };
 
-/* Recipients that have failed, with the words; their unit is SETTLING. */
+/* Recipients whose sender is to be told, with the words; their unit is SETTLING. */
 struct failing {
 	STAILQ_ENTRY(failing) next;
 	struct unit *unit;
+	enum dsn_action action;                 /* FAILED, or what the sender asked to hear of */
 	bool expired;
 	bool tried;                             /* by an attempt that is counted and logged here */
 	size_t count;

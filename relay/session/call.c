@@ -347,6 +347,12 @@ call_tls_info(const struct call *call)
 	return call->conn ? conn_tls(call->conn) : NULL;
 }
 
+bool
+call_passes_notices(const struct call *call)
+{
+	return call->client && smtp_peer_offers(smtp_client_peer(call->client), SMTP_DSN);
+}
+
 size_t
 call_message_count(const struct call *call)
 {

@@ -173,6 +173,12 @@ const struct endpoint *call_peer(const struct call *call);
 /* NULL in clear. */
 const struct tls_info *call_tls_info(const struct call *call);
 
+/*
+ * The peer takes the sender's wishes for notices (RFC 3461) and answers for them from here
+ * on.  Once ready.
+ */
+bool call_passes_notices(const struct call *call);
+
 size_t call_message_count(const struct call *call);
 
 const char *call_end_name(enum call_end end);
