@@ -140,6 +140,7 @@ run_log_writer(void *ctx)
 static int
 open_base(struct relay *relay, const struct relay_config *config, struct err *err)
 {
+	const struct relay_embedding *embedding = relay->settings.embedding;
 	const struct log_settings log_settings = {
 		.clock = relay->settings.clock,
 		.fd = relay->settings.log_fd,
@@ -147,7 +148,8 @@ open_base(struct relay *relay, const struct relay_config *config, struct err *er
 		.without_time = !config->node.log_time,
 	};
 
-	random_init_system(&relay->random);
+	random_init_system(&relay->own_random);
+	relay->random = embedding ? embedding->random : &relay->own_random;
 	relay->load.descriptors_max = relay_raise_descriptors();
 	relay->started_wall_ms = clock_wall_ms(relay->settings.clock);
 	relay->worker_count = config->node.worker_count;
@@ -157,8 +159,10 @@ open_base(struct relay *relay, const struct relay_config *config, struct err *er
 		relay->worker_count = cores > 2 ? (size_t)cores - 1 : 1;
 	}
 	relay->stats = stats_new();
-	relay->log = log_new(&log_settings);
-	relay->ring = log_attach(relay->log, "hub");
+	if (!embedding) {
+		relay->log = log_new(&log_settings);
+		relay->ring = log_attach(relay->log, "hub");
+	}
 	relay->hub = loop_new(relay->settings.clock, err);
 	return relay->hub ? 0 : -1;
 }
@@ -241,13 +245,16 @@ open_queue(struct relay *relay, const struct relay_config *config, struct err *e
 	struct queue_settings settings;
 	struct queue_found found;
 
-	relay->disk = disk_posix_open(config->spool, err);
+	if (relay->settings.embedding)
+		relay->disk = relay->settings.embedding->disk;
+	else
+		relay->disk = disk_posix_open(config->spool, err);
 	if (!relay->disk)
 		return -1;
 	queue_settings_init(&settings);
 	settings.disk = relay->disk;
 	settings.hub = relay->hub;
-	settings.random = &relay->random;
+	settings.random = relay->random;
 	settings.events = (struct queue_events){
 		.offered = queue_offers, .revoked = queue_revokes, .changed = queue_changes,
 		.pressure = queue_is_pressed,
@@ -286,7 +293,7 @@ open_ways(struct relay *relay, const struct relay_config *config, struct err *er
 		.name = "helper", .thread_count = 1, .job_count_max = 16,
 	};
 	struct outbound_settings outbound = {
-		.hub = relay->hub, .queue = relay->queue, .random = &relay->random,
+		.hub = relay->hub, .queue = relay->queue, .random = relay->random,
 		.stats = relay->stats, .worker_count = relay->worker_count,
 	};
 	struct outbound_worker *workers;
@@ -297,7 +304,7 @@ open_ways(struct relay *relay, const struct relay_config *config, struct err *er
 	relay->helper = work_pool_new(&helper, err);
 	if (!relay->helper)
 		return -1;
-	relay->gate = gate_new(random_u64(&relay->random));
+	relay->gate = gate_new(random_u64(relay->random));
 	relay->crew = crew_new(&crew, err);
 	if (!relay->crew)
 		return -1;
@@ -330,7 +337,7 @@ log_listening(const struct relay *relay)
 		log_cstr(&line, "address", endpoint_print(address, text));
 		log_end(&line);
 	}
-	for (size_t i = 0; i < activation_rest_count(relay->activation); i++) {
+	for (size_t i = 0; relay->activation && i < activation_rest_count(relay->activation); i++) {
 		struct endpoint rest = activation_rest(relay->activation, i);
 
 		log_warn("the service manager opened %s, which no listener has",
@@ -364,7 +371,7 @@ relay_open(struct relay *relay, struct relay_config **config_taken, int *exit_co
 	node_config_tls_warnings(&config->node, relay->started_wall_ms, warn_of_certificate,
 	    NULL);
 	*exit_code_out = EX_NOPERM;
-	if (open_privileged(relay, config, err) < 0)
+	if (!relay->settings.embedding && open_privileged(relay, config, err) < 0)
 		return -1;
 	*exit_code_out = EX_IOERR;
 	if (open_queue(relay, config, err) < 0)
@@ -372,7 +379,7 @@ relay_open(struct relay *relay, struct relay_config **config_taken, int *exit_co
 	*exit_code_out = EX_OSERR;
 	if (open_ways(relay, config, err) < 0)
 		return -1;
-	relay->ticket_keys = tls_ticket_keys_new(NULL, &relay->random);
+	relay->ticket_keys = tls_ticket_keys_new(NULL, relay->random);
 	relay->first_plan = relay_make_plan(relay, config_taken, err);
 	if (!relay->first_plan)
 		return -1;
@@ -399,8 +406,8 @@ relay_new(const struct relay_settings *settings, struct relay_config **config,
 	return relay;
 }
 
-int
-relay_run(struct relay *relay)
+void
+relay_start(struct relay *relay)
 {
 	struct log_line line;
 
@@ -410,6 +417,12 @@ relay_run(struct relay *relay)
 	log_u64(&line, "addresses", crew_address_count(relay->crew));
 	log_end(&line);
 	notify_ready(relay->notify);
+}
+
+int
+relay_run(struct relay *relay)
+{
+	relay_start(relay);
 	loop_run(relay->hub);
 	return relay->exit_code;
 }
@@ -497,7 +510,8 @@ relay_free(struct relay **relay_address)
 	work_pool_free(&relay->helper);
 	resolver_free(&relay->resolver);
 	queue_close(&relay->queue);
-	disk_posix_close(&relay->disk);
+	if (!relay->settings.embedding)
+		disk_posix_close(&relay->disk);
 	tls_ticket_keys_unref(&relay->ticket_keys);
 	activation_close(&relay->activation);
 	notify_close(&relay->notify);

@@ -20,10 +20,21 @@
  */
 struct relay;
 
+/*
+ * For a relay inside another program (the simulation), which gives it a disk and chance, keeps
+ * the log, turns the hub's loop itself, and has no control socket, signals or users to change.
+ * Borrowed, all of it.
+ */
+struct relay_embedding {
+	struct disk *disk;
+	struct random *random;
+};
+
 struct relay_settings {
 	const char *config_path;        /* read again on a reload; borrowed */
 	const struct clock *clock;      /* borrowed */
 	int log_fd;
+	const struct relay_embedding *embedding;        /* NULL: a daemon of its own */
 };
 
 /*
@@ -33,7 +44,10 @@ struct relay_settings {
 struct relay *relay_new(const struct relay_settings *settings, struct relay_config **config,
     int *exit_code_out, struct err *err);
 
-/* Serves until it is told to end; returns the exit code. */
+/* Mail begins to flow as soon as the hub's loop runs. */
+void relay_start(struct relay *relay);
+
+/* The same, and serves until it is told to end; returns the exit code. */
 int relay_run(struct relay *relay);
 void relay_free(struct relay **relay);
 

@@ -47,7 +47,8 @@ struct relay_load {
 struct relay {
 	struct relay_settings settings;
 	struct loop *hub;
-	struct random random;
+	struct random own_random;
+	struct random *random;
 	struct stats *stats;
 	struct log *log;
 	struct log_ring *ring;
