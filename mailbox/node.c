@@ -25,7 +25,7 @@ crew_worker_begin(void *ctx, struct crew_worker *worker, struct err *err)
 
 	(void)err;
 	place->delivery = &node->place;
-	delivery_ids_init(&place->ids, crew_worker_number(worker), &node->random);
+	delivery_ids_init(&place->ids, crew_worker_number(worker), node->random);
 	crew_worker_set_app(worker, place);
 	return 0;
 }
@@ -103,6 +103,7 @@ run_log_writer(void *ctx)
 static int
 open_base(struct node *node, const struct mailbox_config *config, struct err *err)
 {
+	const struct node_embedding *embedding = node->settings.embedding;
 	const struct log_settings log_settings = {
 		.clock = node->settings.clock,
 		.fd = node->settings.log_fd,
@@ -110,7 +111,8 @@ open_base(struct node *node, const struct mailbox_config *config, struct err *er
 		.without_time = !config->node.log_time,
 	};
 
-	random_init_system(&node->random);
+	random_init_system(&node->own_random);
+	node->random = embedding != NULL ? embedding->random : &node->own_random;
 	node->started_wall_ms = clock_wall_ms(node->settings.clock);
 	node->worker_count = config->node.worker_count;
 	if (node->worker_count == 0) {
@@ -118,8 +120,10 @@ open_base(struct node *node, const struct mailbox_config *config, struct err *er
 
 		node->worker_count = cores > 2 ? (size_t)cores - 1 : 1;
 	}
-	node->log = log_new(&log_settings);
-	node->ring = log_attach(node->log, "hub");
+	if (embedding == NULL) {
+		node->log = log_new(&log_settings);
+		node->ring = log_attach(node->log, "hub");
+	}
 	node->hub = loop_new(node->settings.clock, err);
 	return node->hub != NULL ? 0 : -1;
 }
@@ -162,6 +166,10 @@ open_spool(struct node *node, const struct mailbox_config *config, struct err *e
 {
 	enum disk_kind kind = DISK_KIND_STABLE;
 
+	if (node->settings.embedding != NULL) {
+		node->disk = node->settings.embedding->journal_disk;
+		return 0;
+	}
 	if (mkdir(config->spool, 0700) < 0 && errno != EEXIST)
 		return err_set_errno(err, "%s: cannot make the spool", config->spool);
 	node->disk = disk_posix_open(config->spool, err);
@@ -181,12 +189,13 @@ open_spool(struct node *node, const struct mailbox_config *config, struct err *e
 static int
 open_worker(struct node *node, const struct mailbox_config *config, struct err *err)
 {
+	const struct node_embedding *embedding = node->settings.embedding;
 	const struct worker_settings settings = {
 		.hub = node->hub,
 		.journal_disk = node->disk,
-		.box_disk = box_disk_posix(),
+		.box_disk = embedding != NULL ? embedding->box_disk : box_disk_posix(),
 		.witness = lock_witness_system(),
-		.random = &node->random,
+		.random = node->random,
 		.hostname = config->node.hostname,
 		.thread_count = config->box_thread_count,
 		.remember_ms = config->remember_ms,
@@ -233,7 +242,7 @@ open_crew(struct node *node, struct mailbox_config **config, struct err *err)
 	node->crew = crew_new(&crew, err);
 	if (node->crew == NULL)
 		return -1;
-	node->ticket_keys = tls_ticket_keys_new(NULL, &node->random);
+	node->ticket_keys = tls_ticket_keys_new(NULL, node->random);
 	node->first_plan = node_make_plan(node, config, err);
 	return node->first_plan != NULL ? 0 : -1;
 }
@@ -270,7 +279,7 @@ open_all(struct node *node, struct mailbox_config **config, int *exit_code_out, 
 	node_config_tls_warnings(&(*config)->node, node->started_wall_ms, warn_of_certificate,
 				 NULL);
 	*exit_code_out = EX_NOPERM;
-	if (open_privileged(node, *config, err) < 0)
+	if (node->settings.embedding == NULL && open_privileged(node, *config, err) < 0)
 		return -1;
 	*exit_code_out = EX_IOERR;
 	if (open_spool(node, *config, err) < 0 || open_worker(node, *config, err) < 0)
@@ -297,7 +306,8 @@ log_listening(const struct node *node)
 		log_cstr(&line, "address", endpoint_print(address, text));
 		log_end(&line);
 	}
-	for (size_t i = 0; i < activation_rest_count(node->activation); i++) {
+	for (size_t i = 0; node->activation != NULL && i < activation_rest_count(node->activation);
+	     i++) {
 		struct endpoint rest = activation_rest(node->activation, i);
 
 		log_warn("the service manager opened %s, which no listener has",
@@ -325,8 +335,14 @@ node_new(const struct node_settings *settings, struct mailbox_config **config, i
 	return node;
 }
 
-int
-node_run(struct node *node)
+struct loop *
+node_hub(const struct node *node)
+{
+	return node->hub;
+}
+
+void
+node_start(struct node *node)
 {
 	struct log_line line;
 
@@ -334,6 +350,12 @@ node_run(struct node *node)
 	log_u64(&line, "addresses", crew_address_count(node->crew));
 	log_end(&line);
 	notify_ready(node->notify);
+}
+
+int
+node_run(struct node *node)
+{
+	node_start(node);
 	loop_run(node->hub);
 	return node->exit_code;
 }
@@ -420,7 +442,8 @@ node_free(struct node **node_ptr)
 	if (node->helper != NULL)
 		work_pool_free(&node->helper);
 	worker_free(&node->worker);
-	disk_posix_close(&node->disk);
+	if (node->settings.embedding == NULL)
+		disk_posix_close(&node->disk);
 	file_close(&node->place.spool_fd);
 	tls_ticket_keys_unref(&node->ticket_keys);
 	activation_close(&node->activation);

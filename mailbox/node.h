@@ -17,10 +17,22 @@
 
 struct node;
 
+/*
+ * For a node inside another program (the simulation), which gives it disks and chance, keeps the
+ * log, turns the hub's loop itself, and has no control socket, signals or users to change.
+ * Borrowed, all of it.
+ */
+struct node_embedding {
+	struct disk *journal_disk;
+	struct box_disk *box_disk;
+	struct random *random;
+};
+
 struct node_settings {
 	const char *config_path;        /* read again on a reload; borrowed */
 	const struct clock *clock;      /* borrowed */
 	int log_fd;
+	const struct node_embedding *embedding;         /* NULL: a daemon of its own */
 };
 
 /*
@@ -30,7 +42,11 @@ struct node_settings {
 struct node *node_new(const struct node_settings *settings, struct mailbox_config **config,
 		      int *exit_code_out, struct err *err);
 
-/* Serves until it is told to end; returns the exit code. */
+/* For an embedded one: its loop, and that mail may flow as soon as it runs. */
+struct loop *node_hub(const struct node *node);
+void node_start(struct node *node);
+
+/* Starts, and serves until it is told to end; returns the exit code. */
 int node_run(struct node *node);
 void node_free(struct node **node);
 

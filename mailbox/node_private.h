@@ -29,7 +29,8 @@ struct node_reload {
 struct node {
 	struct node_settings settings;
 	struct loop *hub;
-	struct random random;
+	struct random own_random;
+	struct random *random;
 	struct log *log;
 	struct log_ring *ring;
 	struct work_thread *log_writer;
