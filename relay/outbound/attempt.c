@@ -51,7 +51,16 @@ host_is_bad(struct attempt *attempt, enum retry_class class, const char *words)
 static void
 remember_peer(struct attempt *attempt, struct call *call)
 {
-	keep_text(host_of(attempt)->peer, JOB_PEER_BYTES, call_peer_text(call));
+	const struct way *way = attempt->job->way;
+	const char *text = call_peer_text(call);
+	struct job_host *host = host_of(attempt);
+
+	/* By the host's own name, whatever name its certificate has. */
+	if (way->policy.name && strncmp(text, way->policy.name, strlen(way->policy.name)) == 0)
+		(void)snprintf(host->peer, sizeof(host->peer), "%s%s",
+		    way->hosts[host->host].name, text + strlen(way->policy.name));
+	else
+		keep_text(host->peer, JOB_PEER_BYTES, text);
 }
 
 /* Connections that have taken mail and are there still, this one too. */

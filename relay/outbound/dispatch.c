@@ -385,6 +385,28 @@ run_wakes(struct dispatch *dispatch, uint64_t now_ms)
 	}
 }
 
+static bool
+has_host(const struct destination *destination, const struct host *host)
+{
+	for (size_t i = 0; i < destination->host_count; i++)
+		if (destination->hosts[i].host == host)
+			return true;
+	return false;
+}
+
+/* Its host had its time to say that it has it: others may have it from here on. */
+static void
+let_go(struct dispatch *dispatch, struct unit *unit, const struct destination *destination)
+{
+	const struct dispatch_settings *settings = &dispatch->settings;
+	const struct host *was = unit->bound;
+	bool has_other = destination->host_count > 1 || !has_host(destination, was);
+
+	dispatch_bind(unit, NULL, 0);
+	if (has_other && settings->ops->rebound)
+		settings->ops->rebound(settings->ctx, unit, was);
+}
+
 /* Bound to a host that is down: it waits for that host, out of the others' way. */
 static void
 wait_for_bound(struct dispatch *dispatch, struct unit *unit, uint64_t now_ms)
@@ -416,7 +438,12 @@ take_unit(struct dispatch *dispatch, struct destination *destination, uint64_t n
 			continue;
 		}
 		if (unit->bound && unit->bound_ms <= (int64_t)now_ms)
-			dispatch_bind(unit, NULL, 0);
+			let_go(dispatch, unit, destination);
+		/* Who may have it is no longer one of these: they wait until he had his time. */
+		if (unit->bound && !has_host(destination, unit->bound)) {
+			dispatch_defer(dispatch, unit, unit->bound_ms, now_ms);
+			continue;
+		}
 		if (unit->bound && !breaker_allows(&unit->bound->breaker, now_ms)) {
 			wait_for_bound(dispatch, unit, now_ms);
 			continue;

@@ -110,6 +110,12 @@ struct dispatch_ops {
 	/* It has waited without a route: place it again, or defer it. */
 	void (*reroute)(void *ctx, struct unit *unit);
 
+	/*
+	 * The host that may have it had its time: from here it may go elsewhere.  May be NULL.
+	 * Said only where there is another host.
+	 */
+	void (*rebound)(void *ctx, struct unit *unit, const struct host *was);
+
 	/* The sender is owed a word that it takes long.  Once for each unit that waits. */
 	void (*notice)(void *ctx, struct unit *unit);
 };
@@ -158,6 +164,10 @@ struct dispatch_host {
 struct destination *dispatch_destination(struct dispatch *dispatch, const char *key,
     const char *name, const struct route *route, const struct dispatch_host *hosts,
     size_t host_count, uint64_t now_ms, bool *created_out);
+
+/* The host of that name, known or made. */
+struct host *dispatch_host(struct dispatch *dispatch, const char *name, const struct route *route,
+    uint64_t now_ms);
 struct destination *dispatch_find_destination(const struct dispatch *dispatch, struct span name);
 
 /* Gives up destinations and domains that nothing needs; drop() frees the owner's parts. */

@@ -67,20 +67,15 @@ refresh_all_of(struct dispatch *dispatch, struct host *host, uint64_t now_ms)
 /* ---- choosing ---- */
 
 static size_t
-allowed_hosts(const struct destination *destination, struct unit *unit, uint8_t *order,
+allowed_hosts(const struct destination *destination, const struct unit *unit, uint8_t *order,
     uint64_t now_ms)
 {
 	size_t count = 0;
 
-	if (unit->bound) {
-		for (size_t i = 0; i < destination->host_count; i++)
-			if (destination->hosts[i].host == unit->bound)
-				order[count++] = (uint8_t)i;
-		/* The host it was bound to is no longer one of the destination's. */
-		if (count == 0)
-			dispatch_bind(unit, NULL, 0);
-	}
-	if (count > 0)
+	for (size_t i = 0; unit->bound && i < destination->host_count; i++)
+		if (destination->hosts[i].host == unit->bound)
+			order[count++] = (uint8_t)i;
+	if (unit->bound)
 		return count;
 	for (size_t i = 0; i < destination->host_count; i++)
 		if (destination_may_use(destination, i) &&
@@ -91,7 +86,7 @@ allowed_hosts(const struct destination *destination, struct unit *unit, uint8_t 
 
 bool
 dispatch_choose_hosts(struct dispatch *dispatch, struct destination *destination,
-    struct unit *unit, struct dispatch_order *order, uint64_t now_ms)
+    const struct unit *unit, struct dispatch_order *order, uint64_t now_ms)
 {
 	uint16_t preferences[DESTINATION_HOST_COUNT_MAX];
 	uint16_t weights[DESTINATION_HOST_COUNT_MAX];
@@ -147,8 +142,8 @@ dispatch_choose_worker(const struct dispatch *dispatch, const struct destination
 
 /* ---- hosts and destinations ---- */
 
-static struct host *
-find_or_add_host(struct dispatch *dispatch, const char *name, const struct route *route,
+struct host *
+dispatch_host(struct dispatch *dispatch, const char *name, const struct route *route,
     uint64_t now_ms)
 {
 	struct breaker_settings breaker = dispatch->settings.breaker;
@@ -195,7 +190,7 @@ dispatch_destination(struct dispatch *dispatch, const char *key, const char *nam
 	for (size_t i = 0; i < host_count; i++) {
 		struct destination_host *place = &destination->hosts[i];
 
-		place->host = find_or_add_host(dispatch, hosts[i].name, route, now_ms);
+		place->host = dispatch_host(dispatch, hosts[i].name, route, now_ms);
 		place->destination = destination;
 		place->preference = hosts[i].preference;
 		place->weight = hosts[i].weight;

@@ -14,7 +14,7 @@ void dispatch_refresh(struct dispatch *dispatch, struct destination *destination
 
 /* The hosts of the next attempt, best first; begins probes.  False: none may be tried. */
 bool dispatch_choose_hosts(struct dispatch *dispatch, struct destination *destination,
-    struct unit *unit, struct dispatch_order *order, uint64_t now_ms);
+    const struct unit *unit, struct dispatch_order *order, uint64_t now_ms);
 
 void dispatch_choose_worker(const struct dispatch *dispatch,
     const struct destination *destination, struct dispatch_order *order);

@@ -40,6 +40,7 @@ static const struct dispatch_ops dispatch_ops = {
 	.resolve = domain_resolve,
 	.expire = failure_expire,
 	.reroute = letter_reroute,
+	.rebound = letter_rebound,
 	.notice = failure_notice,
 };
 

@@ -1,5 +1,7 @@
 #include "relay/outbound/outbound_private.h"
 
+#include <stdio.h>
+
 #include "relay/base/log.h"
 #include "relay/base/mem.h"
 #include "relay/base/must.h"
@@ -68,6 +70,7 @@ struct group {
 	enum retry_class class;
 	uint32_t class_count;
 	uint32_t attempt_count;
+	struct span bound_to;           /* who may have it already, as recorded; "" nobody */
 	uint32_t count;
 };
 
@@ -81,6 +84,7 @@ static bool
 same_group(const struct group *a, const struct group *b)
 {
 	return a->route == b->route && a->domain_id == b->domain_id &&
+	    span_equal(a->bound_to, b->bound_to) &&
 	    a->is_waiting == b->is_waiting && (!a->is_waiting ||
 	    (a->due_ms == b->due_ms && a->class == b->class));
 }
@@ -139,6 +143,20 @@ route_rcpt(struct letter *letter, const struct queue_item *item, uint32_t number
 	return !match_out->needs_address || !can_fetch;
 }
 
+/* False: who may have it already is in the envelope, which has to be read first. */
+static bool
+find_tie(const struct letter *letter, uint32_t number, const struct queue_rcpt *rcpt,
+    bool can_fetch, struct group *wanted)
+{
+	const struct envelope *envelope = letter->envelope;
+
+	if (rcpt->state != RCPT_UNCERTAIN)
+		return true;
+	if (envelope && number < envelope->rcpt_count)
+		wanted->bound_to = envelope->rcpts[number].last_host;
+	return envelope || !can_fetch;
+}
+
 static bool
 group_rcpts(struct letter *letter, const struct queue_item *item, const bool *under_way,
     bool can_fetch, struct grouping *grouping)
@@ -162,6 +180,8 @@ group_rcpts(struct letter *letter, const struct queue_item *item, const bool *un
 			wanted.domain_id = rcpt.domain_id + 1;
 			wanted.domain = rcpt.domain;
 		}
+		if (!find_tie(letter, i, &rcpt, can_fetch, &wanted))
+			return false;
 		wanted.is_waiting = rcpt.due_ms > now;
 		wanted.due_ms = rcpt.due_ms;
 		wanted.class = rcpt.class;
@@ -182,6 +202,33 @@ set_times(struct letter *letter, struct unit *unit)
 	if (!letter->notice_sent && !letter->null_sender && policy->delay_notice_ms)
 		unit->notice_ms = letter->arrived_ms + (int64_t)policy->delay_notice_ms;
 	dispatch_update_deadline(&letter->outbound->dispatch, unit);
+}
+
+/* "relay2.example.net[192.0.2.7]:25", as it is recorded, is the host "relay2.example.net:25". */
+static void
+tie(struct outbound *outbound, struct unit *unit, const struct group *group)
+{
+	uint64_t now_ms = outbound_now(outbound);
+	int64_t since_ms = group->due_ms != 0 && group->due_ms < (int64_t)now_ms ? group->due_ms :
+	    (int64_t)now_ms;
+	struct span text = group->bound_to, port = text;
+	char name[JOB_PEER_BYTES];
+	size_t at;
+
+	if (span_is_empty(text) || !group->route)
+		return;
+	if (span_find_byte(text, '[', &at)) {
+		text = span_first(text, at);
+		while (span_find_byte(port, ']', &at))
+			port = span_skip(port, at + 1);
+	} else {
+		port = SPAN("");
+	}
+	if (text.len + port.len >= sizeof(name))
+		return;
+	(void)snprintf(name, sizeof(name), "%.*s%.*s", SPAN_ARGS(text), SPAN_ARGS(port));
+	dispatch_bind(unit, dispatch_host(&outbound->dispatch, name, group->route, now_ms),
+	    since_ms + (int64_t)outbound->config.uncertain_hold_ms);
 }
 
 static void
@@ -207,6 +254,7 @@ place_in(struct outbound *outbound, struct unit *unit, const struct group *group
 	} else {
 		destination = outbound_named_destination(outbound, group->route);
 	}
+	tie(outbound, unit, group);
 	dispatch_place(&outbound->dispatch, unit, domain, destination, now_ms);
 	set_times(letter, unit);
 }
@@ -303,6 +351,19 @@ letter_place(struct letter *letter)
 	mem_free(&grouping.groups);
 	mem_free(&grouping.group_of);
 	mem_free(&under_way);
+}
+
+void
+letter_rebound(void *ctx, struct unit *unit, const struct host *was)
+{
+	struct letter *letter = letter_of(unit);
+	const struct envelope *envelope = letter->envelope;
+
+	(void)ctx;
+	for (uint32_t i = 0; i < unit->rcpt_count; i++)
+		mail_log_rebound(letter->message.id, envelope ? envelope->origin : SPAN(""),
+		    envelope ? envelope->rcpts[unit->rcpts[i]].address : SPAN(""),
+		    span_from_cstr(was->name), span_from_cstr(unit->destination->name));
 }
 
 void

@@ -294,7 +294,12 @@ add_change(struct applying *it, const struct job_outcome *outcome, enum lot lot)
 	};
 	if (lot == LOT_SETTLED) {
 		change->state = RCPT_DELIVERED;
-	} else if (lot == LOT_BACK) {
+		return;
+	}
+	/* Whoever may have it is remembered until he had his time, over a restart too. */
+	if (it->unit->bound && it->unit->bound_ms > (int64_t)it->now_ms)
+		change->state = RCPT_UNCERTAIN;
+	if (lot == LOT_BACK) {
 		change->reason = REASON_DESTINATION_BREAKER;
 		change->class = class_of(it, outcome);
 	} else {
@@ -508,10 +513,11 @@ outcome_apply(struct outbound *outbound, struct job *job, struct unit *unit)
 			.outcome_count = it.change_count,
 			.batch = job->batch,
 		}, outcomes_recorded, NULL);
+	is_needed = it.counts[LOT_REPORTED] || it.counts[LOT_FAILED] ||
+	    it.counts[LOT_EXPIRED] || it.counts[LOT_UNTOUCHED] || it.counts[LOT_UNCERTAIN] ||
+	    unit->bound;
 	place_units(&it);
 	/* Kept where it is needed soon; mail that waits long is read again. */
-	is_needed = it.counts[LOT_REPORTED] || it.counts[LOT_FAILED] ||
-	    it.counts[LOT_EXPIRED] || it.counts[LOT_UNTOUCHED];
 	if (is_needed && !it.letter->envelope && !it.letter->revoked) {
 		letter_keep_envelope(it.letter, job->envelope);
 		job->envelope = NULL;

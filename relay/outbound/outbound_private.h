@@ -198,6 +198,7 @@ void outbound_destination_dropped(void *ctx, struct destination *destination);
 /* Route all units that are not under way anew. */
 void letter_place(struct letter *letter);
 void letter_reroute(void *ctx, struct unit *unit);
+void letter_rebound(void *ctx, struct unit *unit, const struct host *was);
 void letter_keep_envelope(struct letter *letter, struct envelope *envelope);
 struct envelope *letter_take_envelope(struct letter *letter);
 
