@@ -68,6 +68,7 @@ release(void *object)
 
 	conn_output_clear(&conn->output);
 	tls_stream_free(&conn->tls);
+	mem_free(&conn->late_err);
 	buf_fini(&conn->input);
 	(void)close(conn->fd);
 	mem_free(&conn);
@@ -144,7 +145,11 @@ start_tls(struct conn *conn, struct tls_context *context, const struct tls_peer 
 	must(conn->started && conn->tls_state == TLS_STATE_CLEAR);
 	if (conn->ended)
 		return;
-	conn->tls = tls_stream_new(context, conn->fd, peer, &conn->late_err);
+	struct err err;
+
+	conn->tls = tls_stream_new(context, conn->fd, peer, &err);
+	if (!conn->tls)
+		conn->late_err = mem_dup(&err, sizeof(err));
 	conn->tls_state = TLS_STATE_DUE;
 	conn->clear_bytes = conn->output.bytes;
 	loop_at_turn_end(conn->loop, &conn->task);
@@ -218,7 +223,7 @@ turn_ends(void *ctx)
 	struct conn *conn = ctx;
 
 	if (conn->tls_state == TLS_STATE_DUE && !conn->tls) {
-		conn_end(conn, CONN_END_TLS, &conn->late_err);
+		conn_end(conn, CONN_END_TLS, conn->late_err);
 		return;
 	}
 	conn_offer_waiting(conn);

@@ -47,7 +47,7 @@ struct conn {
 	ev_io io;
 	struct loop_timer deadline, progress;   /* the owner's; output, handshake or linger */
 	struct loop_task task;                  /* flush, and offer what waits */
-	struct err late_err;                    /* found in a call, told at the turn's end */
+	struct err *late_err;                   /* found in a call, told at the turn's end */
 };
 
 /* Only from the loop's callbacks, never from inside a call of the owner. */
