@@ -305,6 +305,18 @@ read_boxes(struct mailbox_config *config, const struct conf *conf, struct err *e
 	return 0;
 }
 
+/* A mailbox node knows its relays by their certificates, and no users. */
+static int
+check_listeners(const struct node_config *node, const struct conf *conf, struct err *err)
+{
+	for (size_t i = 0; i < node->listener_count; i++)
+		if (node->listeners[i].auth != NODE_LISTENER_AUTH_NONE)
+			return conf_fail(conf_block_at(conf, "listener", i), "auth", err,
+					 "expected none: mailboxd has no users, it knows clients "
+					 "by client_names");
+	return 0;
+}
+
 int
 mailbox_config_from(struct mailbox_config **config_out, const struct conf *conf, struct err *err)
 {
@@ -323,7 +335,8 @@ mailbox_config_from(struct mailbox_config **config_out, const struct conf *conf,
 	config->remember_ms = conf_duration_ms(node, "remember");
 	config->memory_bytes_max = conf_size(node, "memory");
 	config->received_count_max = (uint32_t)conf_int(node, "received_max");
-	if (read_path(config, node, "spool", &config->spool, err) < 0 ||
+	if (check_listeners(&config->node, conf, err) < 0 ||
+	    read_path(config, node, "spool", &config->spool, err) < 0 ||
 	    read_boxes(config, conf, err) < 0) {
 		mailbox_config_unref(&config);
 		return -1;

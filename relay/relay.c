@@ -68,7 +68,8 @@ worker_begin(void *ctx, struct crew_worker *worker, struct err *err)
 	if (!port)
 		return err_set(err, ERR_LIMIT, "the queue has no port for another worker");
 	crew_worker_set_app(worker,
-	    inbound_worker_new(port, loop, relay->gate, queue_node_id(relay->queue)));
+	    inbound_worker_new(port, loop, relay->gate, relay->login_helpers,
+	    queue_node_id(relay->queue)));
 	return 0;
 }
 
@@ -279,6 +280,24 @@ open_queue(struct relay *relay, const struct relay_config *config, struct err *e
 	return 0;
 }
 
+/* What may block: the reading of a configuration, and password hashes, many of them. */
+static int
+open_helpers(struct relay *relay, struct err *err)
+{
+	const struct work_pool_settings helper = {
+		.name = "helper", .thread_count = 1, .job_count_max = 16,
+	};
+	const struct work_pool_settings login = {
+		.name = "login", .thread_count = 2, .job_count_max = 64,
+	};
+
+	relay->helper = work_pool_new(&helper, err);
+	if (!relay->helper)
+		return -1;
+	relay->login_helpers = work_pool_new(&login, err);
+	return relay->login_helpers ? 0 : -1;
+}
+
 static int
 open_ways(struct relay *relay, const struct relay_config *config, struct err *err)
 {
@@ -289,9 +308,6 @@ open_ways(struct relay *relay, const struct relay_config *config, struct err *er
 		    .admit = worker_admit, .serve = worker_serve },
 		.ctx = relay,
 	};
-	const struct work_pool_settings helper = {
-		.name = "helper", .thread_count = 1, .job_count_max = 16,
-	};
 	struct outbound_settings outbound = {
 		.hub = relay->hub, .queue = relay->queue, .random = relay->random,
 		.stats = relay->stats, .worker_count = relay->worker_count,
@@ -301,8 +317,7 @@ open_ways(struct relay *relay, const struct relay_config *config, struct err *er
 	relay->resolver = resolver_new(relay->hub, &config->resolver, err);
 	if (!relay->resolver)
 		return -1;
-	relay->helper = work_pool_new(&helper, err);
-	if (!relay->helper)
+	if (open_helpers(relay, err) < 0)
 		return -1;
 	relay->gate = gate_new(random_u64(relay->random));
 	relay->crew = crew_new(&crew, err);
@@ -504,6 +519,7 @@ relay_free(struct relay **relay_address)
 	control_close(&relay->control);
 	relay_load_stop(relay);
 	outbound_free(&relay->outbound);
+	work_pool_free(&relay->login_helpers);          /* its last words are for the workers */
 	crew_free(&relay->crew);
 	gate_free(&relay->gate);
 	crew_plan_unref(&relay->first_plan);

@@ -5,6 +5,9 @@
 #include "relay/base/mem.h"
 #include "relay/base/units.h"
 #include "relay/mail/address.h"
+#include "relay/net/interface.h"
+
+enum { RELAY_INTERFACE_COUNT_MAX = 256 };       /* addresses of this machine */
 
 /* ---- checks of single texts */
 
@@ -76,7 +79,10 @@ read_source(struct relay_config *config, const struct conf_block *block, const c
 	return 0;
 }
 
-/* What leads to one of our listeners is a loop. */
+/*
+ * What leads to one of our listeners is a loop.  One on all addresses has those that the
+ * machine has now; addresses that come later are known after a reload.
+ */
 static void
 read_own_addresses(struct relay_config *config)
 {
@@ -85,12 +91,19 @@ read_own_addresses(struct relay_config *config)
 	size_t count = 0;
 
 	for (size_t i = 0; i < node->listener_count; i++)
-		count += node->listeners[i].address_count;
+		count += node->listeners[i].address_count * RELAY_INTERFACE_COUNT_MAX;
 	own = arena_alloc_array(&config->arena, count + 1, sizeof(*own));
 	count = 0;
 	for (size_t i = 0; i < node->listener_count; i++)
-		for (size_t j = 0; j < node->listeners[i].address_count; j++)
-			own[count++] = node->listeners[i].addresses[j];
+		for (size_t j = 0; j < node->listeners[i].address_count; j++) {
+			const struct endpoint *address = &node->listeners[i].addresses[j];
+
+			if (endpoint_is_unspecified(address))
+				count += interface_addresses(address->family, address->port,
+				    own + count, RELAY_INTERFACE_COUNT_MAX);
+			else
+				own[count++] = *address;
+		}
 	config->outbound.own_addresses = own;
 	config->outbound.own_address_count = count;
 }
@@ -206,6 +219,7 @@ relay_config_read(struct conf *conf, struct err *err)
 	}
 	read_dns(config);
 	if (read_queue(config, err) < 0 || relay_config_read_accept(config, err) < 0 ||
+	    relay_config_read_auth(config, err) < 0 ||
 	    read_delivery(config, err) < 0 || relay_config_read_routes(config, err) < 0 ||
 	    outbound_config_check(&config->outbound, err) < 0) {
 		relay_config_free(&config);
@@ -242,6 +256,8 @@ relay_config_free(struct relay_config **config_address)
 	if (!config)
 		return;
 	route_table_unref(&config->outbound.routes);
+	sasl_free(&config->login.sasl);
+	credentials_free(&config->credentials);
 	policy_fini(&config->policy);
 	node_config_fini(&config->node);
 	conf_free(&config->conf);

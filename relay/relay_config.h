@@ -11,6 +11,7 @@
 #include "relay/base/err.h"
 #include "relay/daemon/node_config.h"
 #include "relay/inbound/gate.h"
+#include "relay/inbound/login.h"
 #include "relay/inbound/policy.h"
 #include "relay/net/resolver.h"
 #include "relay/outbound/outbound.h"
@@ -29,6 +30,8 @@ struct relay_config {
 	bool allow_volatile_spool;
 	struct policy policy;
 	struct gate_settings gate;
+	struct login_config login;              /* section auth */
+	struct credentials *credentials;        /* of it; NULL: none are named */
 	struct outbound_config outbound;        /* with the route table */
 	struct resolver_settings resolver;
 

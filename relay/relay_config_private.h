@@ -13,6 +13,10 @@ int relay_config_check_address(struct span value, struct err *err);
 /* Sections accept and user into config->policy, fairness into config->gate. */
 int relay_config_read_accept(struct relay_config *config, struct err *err);
 
+/* Section auth into config->login, and whether every listener has what it needs of it. */
+int relay_config_check_mechanism(struct span value, struct err *err);
+int relay_config_read_auth(struct relay_config *config, struct err *err);
+
 /* The routes of the file into config->outbound.routes. */
 int relay_config_read_routes(struct relay_config *config, struct err *err);
 

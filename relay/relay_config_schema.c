@@ -43,6 +43,23 @@ static const struct conf_option accept_options[] = {
 	  .help = "Recipients refused with 550, whoever sends to them." },
 };
 
+static const struct conf_option auth_options[] = {
+	{ .name = "credentials", .type = CONF_STRING, .example = "users",
+	  .help = "File of users, a line user:secret each, which relayctl passwd makes; it is "
+		  "read again at a reload." },
+	{ .name = "mechanisms", .type = CONF_STRING_LIST, .check = relay_config_check_mechanism,
+	  .example = "SCRAM-SHA-256, PLAIN",
+	  .help = "What is offered, the best first; unset: SCRAM-SHA-256, PLAIN, LOGIN, "
+		  "EXTERNAL, as far as they are possible. EXTERNAL: who a client is says the "
+		  "name in its certificate, which ca vouches for." },
+	{ .name = "failures", .type = CONF_INT, .fallback = "3", .min = 1, .max = 100,
+	  .help = "Failures in a session; the last one ends it." },
+	{ .name = "delay", .type = CONF_DURATION, .fallback = "1s", .max = 30 * 1000,
+	  .help = "Time until a failure is answered; it doubles with each." },
+	{ .name = "show_user", .type = CONF_BOOL, .fallback = "no",
+	  .help = "Whether our Received field names the user." },
+};
+
 static const struct conf_option user_options[] = {
 	{ .name = "senders", .type = CONF_STRING_LIST, .required = true, .min = 1,
 	  .check = policy_check_user_pattern, .example = "self, sales@example.net",
@@ -224,6 +241,8 @@ static const struct conf_section sections[] = {
 	{ .name = "accept", .options = accept_options, .options_count = COUNT(accept_options),
 	  .help = "Who may send what to whom. Refusals count first, then who may relay, then "
 		  "whether a route takes the recipient from anybody; the rest is refused." },
+	{ .name = "auth", .options = auth_options, .options_count = COUNT(auth_options),
+	  .help = "How clients prove who they are, at listeners with auth." },
 	{ .name = "user", .titled = true, .example_title = "ann",
 	  .options = user_options, .options_count = COUNT(user_options),
 	  .help = "As whom a user that proved who he is may send; * is every user whom no "

@@ -66,6 +66,7 @@ struct relay {
 	struct gate *gate;
 	struct relay_load load;
 	struct work_pool *helper;
+	struct work_pool *login_helpers;
 	struct tls_ticket_keys *ticket_keys;
 	struct crew_plan *first_plan;   /* until the crew takes it */
 	size_t worker_count;

@@ -52,6 +52,7 @@ relay_make_plan(struct relay *relay, struct relay_config **config, struct err *e
 	snapshot->config = *config;
 	snapshot->inbound.policy = &snapshot->config->policy;
 	snapshot->inbound.gate = &snapshot->config->gate;
+	snapshot->inbound.login = &snapshot->config->login;
 	snapshot->inbound.postmaster = snapshot->config->outbound.postmaster;
 	snapshot->inbound.is_ours = snapshot_is_ours;
 	snapshot->inbound.ctx = snapshot->config;

@@ -238,6 +238,17 @@ read_listener_tls(struct node_config *config, struct node_listener *listener,
 }
 
 static int
+check_auth(const struct node_listener *listener, const struct conf_block *block, struct err *err)
+{
+	if (listener->auth == NODE_LISTENER_AUTH_NONE && listener->auth_in_clear)
+		return conf_fail(block, "auth_in_clear", err, "has no meaning with auth = none");
+	if (listener->auth != NODE_LISTENER_AUTH_NONE && !listener->auth_in_clear &&
+	    listener->tls == NODE_LISTENER_TLS_NONE)
+		return conf_fail(block, "auth", err, "needs tls, or auth_in_clear = yes");
+	return 0;
+}
+
+static int
 read_listener(struct node_config *config, struct node_listener *listener,
 	      const struct conf_block *block, struct err *err)
 {
@@ -246,9 +257,12 @@ read_listener(struct node_config *config, struct node_listener *listener,
 		.protocol = conf_enum(block, "protocol") == 1 ? NODE_PROTOCOL_LMTP
 							      : NODE_PROTOCOL_SMTP,
 		.tls = (enum node_listener_tls)conf_enum(block, "tls"),
+		.auth = (enum node_listener_auth)conf_enum(block, "auth"),
+		.auth_in_clear = conf_bool(block, "auth_in_clear"),
 		.line = conf_block_line(block),
 	};
-	if (read_addresses(config, listener, block, err) < 0)
+	if (read_addresses(config, listener, block, err) < 0 ||
+	    check_auth(listener, block, err) < 0)
 		return -1;
 	return read_listener_tls(config, listener, block, err);
 }

@@ -35,7 +35,7 @@
 
 enum {
 	NODE_CONFIG_TLS_OPTION_COUNT = 4,
-	NODE_CONFIG_LISTENER_OPTION_COUNT = 6,
+	NODE_CONFIG_LISTENER_OPTION_COUNT = 8,
 	NODE_CONFIG_LIMITS_OPTION_COUNT = 9,
 	NODE_CONFIG_LOG_OPTION_COUNT = 2,
 	NODE_CONFIG_WORKERS_MAX = 256,
@@ -112,6 +112,13 @@ enum node_listener_tls {
 	NODE_LISTENER_TLS_IMPLICIT,     /* TLS from the first byte, RFC 8314 */
 };
 
+/* Whether clients may, or have to, prove who they are (RFC 4954). */
+enum node_listener_auth {
+	NODE_LISTENER_AUTH_NONE,
+	NODE_LISTENER_AUTH_OFFERED,
+	NODE_LISTENER_AUTH_REQUIRED,    /* no mail without it (530 5.7.0) */
+};
+
 /* A section tls "name". */
 struct node_tls {
 	const char *name;
@@ -134,6 +141,8 @@ struct node_listener {
 	/* Names of the clients that may give us mail; none: any client may. */
 	const char *const *client_names;
 	size_t client_name_count;
+	enum node_listener_auth auth;
+	bool auth_in_clear;                     /* passwords may be said without TLS */
 	unsigned line;                                  /* in the file, for messages */
 };
 

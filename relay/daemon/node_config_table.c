@@ -2,6 +2,7 @@
 
 static const char *const protocol_choices[] = { "smtp", "lmtp", NULL };
 static const char *const tls_choices[] = { "none", "starttls", "require", "implicit", NULL };
+static const char *const auth_choices[] = { "none", "offered", "required", NULL };
 static const char *const version_choices[] = { "1.2", "1.3", NULL };
 static const char *const client_choices[] = { "none", "ask", "require", NULL };
 static const char *const level_choices[] = { "error", "warn", "info", "debug", NULL };
@@ -101,6 +102,11 @@ const struct conf_option node_config_listener_options[NODE_CONFIG_LISTENER_OPTIO
 	  .example = "relay2.example.net",
 	  .help = "Only clients with a verified certificate of one of these names may give "
 		  "mail; unset: any client." },
+	{ .name = "auth", .type = CONF_ENUM, .fallback = "none", .choices = auth_choices,
+	  .help = "Whether clients may prove who they are: none; offered; required, before any "
+		  "mail. Section auth says how." },
+	{ .name = "auth_in_clear", .type = CONF_BOOL, .fallback = "no",
+	  .help = "Whether that may be done without TLS, where everybody on the way can listen." },
 };
 
 const struct conf_option node_config_limits_options[NODE_CONFIG_LIMITS_OPTION_COUNT] = {
@@ -108,7 +114,7 @@ const struct conf_option node_config_limits_options[NODE_CONFIG_LIMITS_OPTION_CO
 	  .max = (int64_t)4 << 30, .help = "Largest message that is accepted." },
 	{ .name = "recipients", .type = CONF_INT, .fallback = "1000", .min = 100, .max = 10000,
 	  .help = "Most recipients of one transaction; RFC 5321 asks for at least 100." },
-	{ .name = "connections", .type = CONF_INT, .fallback = "2000", .min = 1, .max = 1000000,
+	{ .name = "connections", .type = CONF_INT, .fallback = "30000", .min = 1, .max = 1000000,
 	  .help = "Most clients at one time." },
 	{ .name = "client_connections", .type = CONF_INT, .fallback = "0", .min = 0,
 	  .max = 1000000,

@@ -53,7 +53,7 @@ session_facts(const struct inbound *in)
 	return (struct policy_facts){
 		.client_ip = in->has_client_ip ? in->client_ip : NULL,
 		.tls = in->serve ? serve_tls(in->serve) : NULL,
-		.auth_user = SPAN(""),
+		.auth_user = login_user(in->login),
 		.sender = in->envelope ? in->envelope->sender : SPAN(""),
 		.rcpt = SPAN(""),
 	};
@@ -61,8 +61,8 @@ session_facts(const struct inbound *in)
 
 /* ---- refusals */
 
-static enum step
-refused(const struct inbound *in, const char *stage, struct span rcpt,
+enum step
+inbound_refused(const struct inbound *in, const char *stage, struct span rcpt,
     const struct reply *reply)
 {
 	const struct mail_log_refused event = {
@@ -91,11 +91,11 @@ inbound_open(void *ctx, struct reply *reply)
 
 	if (!verdict.admitted) {
 		*reply = verdict.reply;
-		return refused(in, "connect", SPAN(""), reply);
+		return inbound_refused(in, "connect", SPAN(""), reply);
 	}
 	if (queue_port_pressure(in->worker->intakes.port) == PRESSURE_NO_LOG) {
 		reply_set(reply, 421, "4.3.0", "the queue cannot be written, try again later");
-		return refused(in, "connect", SPAN(""), reply);
+		return inbound_refused(in, "connect", SPAN(""), reply);
 	}
 	if (inbound_holds_greeting(in))
 		return STEP_PARK;
@@ -103,22 +103,14 @@ inbound_open(void *ctx, struct reply *reply)
 	return STEP_REPLY;
 }
 
-static void
-forget_hello(struct inbound *in)
-{
-	char *text = (char *)(uintptr_t)in->hello.data;
-
-	in->hello = span_make(NULL, 0);
-	mem_free(&text);
-}
-
 static enum step
 inbound_hello(void *ctx, const struct smtp_hello *hello, struct reply *reply)
 {
 	struct inbound *in = ctx;
 
-	forget_hello(in);
-	in->hello = span_make(mem_dup_text(hello->name.data, hello->name.len), hello->name.len);
+	arena_reset(&in->arena);
+	in->hello = arena_dup(&in->arena, hello->name);
+	inbound_offer_auth(in);
 	reply_set(reply, 250, "", "%s", in->door->hostname);
 	return STEP_REPLY;
 }
@@ -129,6 +121,7 @@ inbound_secured(void *ctx, const struct tls_info *info)
 {
 	struct inbound *in = ctx;
 
+	login_forget(in->login);
 	if (info && info->peer_verified)
 		smtp_server_offer(serve_engine(in->serve), SMTP_XORIGIN);
 }
@@ -146,6 +139,8 @@ may_begin(const struct inbound *in, struct reply *reply)
 		reply_set(reply, 530, "5.7.0", "must issue a STARTTLS command first");
 		return false;
 	}
+	if (inbound_lacks_auth(in, reply))
+		return false;
 	if (!node_listener_admits(listener, tls)) {
 		reply_set(reply, 550, "5.7.1", "your certificate does not admit you here");
 		return false;
@@ -182,7 +177,7 @@ begin_envelope(struct inbound *in, const struct smtp_mail *mail)
 	envelope->protocol = session_protocol(in);
 	envelope->client_address = envelope_keep(envelope, client_text(in));
 	envelope->client_hello = envelope_keep(envelope, in->hello);
-	envelope->auth_user = SPAN("");
+	envelope->auth_user = envelope_keep(envelope, login_user(in->login));
 	envelope->listener = envelope_keep(envelope, listener_name(in));
 	envelope->parent = SPAN("");
 	in->envelope = envelope;
@@ -199,7 +194,7 @@ inbound_mail(void *ctx, const struct smtp_mail *mail, struct reply *reply)
 
 	must(!in->envelope && !in->intake);
 	if (!may_begin(in, reply))
-		return refused(in, "mail", SPAN(""), reply);
+		return inbound_refused(in, "mail", SPAN(""), reply);
 	begin_envelope(in, mail);
 	facts = session_facts(in);
 	verdict = policy_judge_sender(in->config->policy, &facts);
@@ -207,7 +202,7 @@ inbound_mail(void *ctx, const struct smtp_mail *mail, struct reply *reply)
 		*reply = verdict.reply;
 	if (!verdict.admitted || !gate_mail(in->worker->gate, in->config->gate, in->standing,
 	    facts.auth_user, facts.sender, loop_now_ms(in->worker->loop), reply)) {
-		(void)refused(in, "mail", SPAN(""), reply);
+		(void)inbound_refused(in, "mail", SPAN(""), reply);
 		envelope_free(&in->envelope);
 		return STEP_REPLY;
 	}
@@ -283,7 +278,7 @@ inbound_rcpt(void *ctx, const struct smtp_rcpt *rcpt, struct reply *reply)
 	verdict = policy_judge_rcpt(in->config->policy, &facts);
 	if (!verdict.admitted) {
 		*reply = verdict.reply;
-		return refused(in, "rcpt", address, reply);
+		return inbound_refused(in, "rcpt", address, reply);
 	}
 	add_rcpt(in, address, rcpt);
 	reply_set(reply, 250, "2.1.5", "recipient ok");
@@ -301,23 +296,14 @@ intake_has_room(void *ctx)
 }
 
 static void
-keep_outcome(struct inbound *in, const struct reply *reply)
-{
-	if (!is_lmtp(in))
-		return;
-	mem_free(&in->outcome);
-	in->outcome = mem_dup(reply, sizeof(*reply));
-}
-
-static void
 intake_is_done(void *ctx, const struct reply *reply)
 {
 	struct inbound *in = ctx;
 
 	in->intake = NULL;
-	keep_outcome(in, reply);
+	in->outcome = *reply;
 	if (!reply_is_positive(reply))
-		(void)refused(in, "data", SPAN(""), reply);
+		(void)inbound_refused(in, "data", SPAN(""), reply);
 	serve_answer(in->serve, reply);
 }
 
@@ -340,7 +326,9 @@ inbound_data(void *ctx, struct reply *reply)
 	};
 
 	if (!may_begin(in, reply))
-		return refused(in, "data", SPAN(""), reply);
+		return inbound_refused(in, "data", SPAN(""), reply);
+	if (in->login && in->config->login->show_user)
+		trace.auth_user = login_user(in->login);
 	if (tls) {
 		trace.tls_version = span_from_cstr(tls->version);
 		trace.tls_cipher = span_from_cstr(tls->cipher);
@@ -361,7 +349,7 @@ inbound_body(void *ctx, struct span octets)
 
 	if (took != SIZE_MAX)
 		return took;
-	(void)refused(in, "data", SPAN(""), &reply);
+	(void)inbound_refused(in, "data", SPAN(""), &reply);
 	smtp_server_refuse_body(serve_engine(in->serve), &reply);
 	return octets.len;
 }
@@ -374,8 +362,8 @@ inbound_end(void *ctx, const struct smtp_body_facts *facts, struct reply *reply)
 	if (intake_commit(in->intake, facts->has_8bit, facts->header_has_8bit, reply) == 0)
 		return STEP_PARK;
 	intake_leave(&in->intake);
-	keep_outcome(in, reply);
-	return refused(in, "data", SPAN(""), reply);
+	in->outcome = *reply;
+	return inbound_refused(in, "data", SPAN(""), reply);
 }
 
 static void
@@ -384,7 +372,7 @@ inbound_outcome(void *ctx, size_t index, struct reply *reply)
 	struct inbound *in = ctx;
 
 	(void)index;
-	*reply = *in->outcome;
+	*reply = in->outcome;
 }
 
 static void
@@ -422,9 +410,9 @@ inbound_ended(void *ctx, enum serve_end end, const struct err *err)
 		log_end(&line);
 	}
 	inbound_leave(in);
+	login_free(&in->login);
 	crew_session_end(&in->crew);
-	forget_hello(in);
-	mem_free(&in->outcome);
+	arena_fini(&in->arena);
 	mem_free(&in);
 }
 
@@ -455,6 +443,8 @@ static const struct serve_ops serve_ops = {
 		.end = inbound_end,
 		.outcome = inbound_outcome,
 		.reset = inbound_reset,
+		.auth = inbound_auth,
+		.auth_cancelled = inbound_auth_cancelled,
 		.closed = inbound_closed,
 	},
 	.secured = inbound_secured,
@@ -474,12 +464,15 @@ inbound_serve(struct inbound_worker *worker, struct crew_worker *crew_worker,
 	in->worker = worker;
 	in->config = door->app;
 	in->door = door;
+	in->hello = SPAN("");
+	arena_init(&in->arena, 0);
 	(void)endpoint_print_ip(peer, in->client_text);
 	in->has_client_ip = endpoint_ip16(peer, in->client_ip);
 	in->crew.drain = inbound_drain;
 	in->crew.cut = inbound_cut;
 	crew_session_begin(&in->crew, crew_worker, door, peer);
 	inbound_enter(in);
+	inbound_begin_auth(in);
 	inbound_fill_settings(in, &settings);
 	in->serve = serve_start(worker->loop, conn, &settings, &serve_ops, in);
 }

@@ -8,6 +8,7 @@
 #include "relay/base/err.h"
 #include "relay/base/span.h"
 #include "relay/inbound/gate.h"
+#include "relay/inbound/login.h"
 #include "relay/inbound/policy.h"
 #include "relay/net/conn.h"
 #include "relay/session/crew.h"
@@ -31,15 +32,19 @@ struct inbound_question {
 struct inbound_config {
 	const struct policy *policy;
 	const struct gate_settings *gate;
+	const struct login_config *login;       /* NULL: AUTH is nowhere offered */
 	const char *postmaster;         /* whom mail for <postmaster> goes to; NULL: as it is */
 	/* Does a route take this recipient from anybody?  Any thread. */
 	bool (*is_ours)(void *ctx, const struct inbound_question *question);
 	void *ctx;
 };
 
-/* Port, loop and gate are borrowed and outlive it.  Before the loop runs, or on its thread. */
+/*
+ * Port, loop, gate and helpers (for what takes its time; may be NULL) are borrowed and
+ * outlive it.  Before the loop runs, or on its thread.
+ */
 struct inbound_worker *inbound_worker_new(struct queue_port *port, struct loop *loop,
-    struct gate *gate, uint64_t node_id);
+    struct gate *gate, struct work_pool *helpers, uint64_t node_id);
 
 struct queue_port *inbound_worker_port(const struct inbound_worker *worker);
 

@@ -154,12 +154,13 @@ look_at_level(void *ctx)
 
 struct inbound_worker *
 inbound_worker_new(struct queue_port *port, struct loop *loop, struct gate *gate,
-    uint64_t node_id)
+    struct work_pool *helpers, uint64_t node_id)
 {
 	struct inbound_worker *worker = mem_alloc(sizeof(*worker));
 
 	worker->loop = loop;
 	worker->gate = gate;
+	worker->helpers = helpers;
 	LIST_INIT(&worker->sessions);
 	intake_set_init(&worker->intakes, port, loop, node_id);
 	loop_timer_init(&worker->look, look_at_level, worker);

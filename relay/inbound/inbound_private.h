@@ -1,6 +1,7 @@
 /*
- * The inside of a receiving session, for its two files: inbound.c answers the engine,
- * inbound_door.c lets sessions begin and looks at the load.
+ * The inside of a receiving session, for its files: inbound.c answers the engine,
+ * inbound_auth.c what it asks about who the client is, inbound_door.c lets sessions begin
+ * and looks at the load.
  */
 #ifndef RELAY_INBOUND_INBOUND_PRIVATE_H
 #define RELAY_INBOUND_INBOUND_PRIVATE_H
@@ -9,6 +10,7 @@
 
 #include "relay/inbound/inbound.h"
 #include "relay/inbound/intake.h"
+#include "relay/inbound/login.h"
 #include "relay/session/serve.h"
 
 LIST_HEAD(inbound_list, inbound);
@@ -17,6 +19,7 @@ struct inbound_worker {
 	struct intake_set intakes;
 	struct loop *loop;
 	struct gate *gate;
+	struct work_pool *helpers;
 	struct inbound_list sessions;
 	struct loop_timer look;         /* at the level of load */
 	enum load_level level;          /* as the sessions have it */
@@ -36,14 +39,36 @@ struct inbound {
 	bool has_client_ip;
 	enum gate_standing standing;
 	struct loop_timer greeting;     /* a stranger waits for it */
-	struct span hello;              /* owned: of many idle sessions nothing is left over */
+	struct span hello;              /* in the session's arena */
+	struct arena arena;
+	struct login *login;            /* NULL: nobody can say who he is */
 
 	struct envelope *envelope;
 	struct intake *intake;
 	uint64_t size_hint;
 	bool body_is_refused;
-	struct reply *outcome;          /* LMTP: the same for every recipient */
+	struct reply outcome;           /* LMTP: the same for every recipient */
 };
+
+/* ---- inbound.c */
+
+/* Logs it; STEP_REPLY. */
+enum step inbound_refused(const struct inbound *in, const char *stage, struct span rcpt,
+    const struct reply *reply);
+
+/* ---- inbound_auth.c */
+
+/* Where the listener has AUTH; then what can be offered to this client now. */
+void inbound_begin_auth(struct inbound *in);
+void inbound_offer_auth(struct inbound *in);
+
+/* True, with the reply, when mail has to wait until the client has said who it is. */
+bool inbound_lacks_auth(const struct inbound *in, struct reply *reply);
+
+/* Of struct smtp_server_ops. */
+enum step inbound_auth(void *ctx, const struct smtp_auth_step *auth_step, struct buf *challenge,
+    struct reply *reply);
+void inbound_auth_cancelled(void *ctx);
 
 /* ---- inbound_door.c */
 
