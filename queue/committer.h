@@ -121,6 +121,7 @@ struct committer {
 	bool is_open;
 	bool is_reserve;                /* the open segment took what only outcomes may use */
 	bool manifest_due;              /* the next batch begins with the manifest */
+	bool has_manifest;              /* the batch that is being gathered */
 	bool recovering;                /* no manifest before the suspects are copied */
 	struct manifest_entry open;     /* end: durable up to here */
 	uint64_t capacity;

@@ -229,18 +229,41 @@ gather_manifest(struct committer *committer)
 	log_record_set(&record, RECORD_MANIFEST, 0, 0, buf_span(&committer->manifest));
 	gather_record(committer, &record);
 	committer->manifest_due = false;
+	committer->has_manifest = true;
 }
 
 static enum fit
-fit_of(const struct committer *committer, const struct log_record *record)
+fit_of(const struct committer *committer, const struct log_record *record, uint64_t more)
 {
-	uint64_t bytes = committer->gather.bytes + record_bytes(record->payload_bytes);
+	uint64_t bytes = committer->gather.bytes + more + record_bytes(record->payload_bytes);
 
 	if (record_block_align(bytes) > room_of(committer))
 		return FIT_NEXT_SEGMENT;
 	if (!gather_has_room(&committer->gather, record->payload_bytes) ||
 	    (bytes > BATCH_BYTES_MAX && committer->gather.record_count > 0))
 		return FIT_NEXT_BATCH;
+	return FIT_HERE;
+}
+
+/*
+ * A FREE stands in one batch with a manifest.  So, when its batch is damaged
+ * later, the one before still says what was alive, and when the next segment is
+ * given back there is a manifest without this one: no single damage brings a dead
+ * segment back whose marks are gone.
+ */
+static enum fit
+gather_next(struct committer *committer, struct log_record *record)
+{
+	bool needs_manifest = record->type == RECORD_FREE && !committer->has_manifest;
+	uint64_t more = needs_manifest ?
+	    record_bytes((uint64_t)committer->live_count * MANIFEST_ENTRY_BYTES) : 0;
+	enum fit fit = fit_of(committer, record, more);
+
+	if (fit != FIT_HERE)
+		return fit;
+	if (needs_manifest)
+		gather_manifest(committer);
+	gather_record(committer, record);
 	return FIT_HERE;
 }
 
@@ -260,12 +283,11 @@ gather_jobs(struct committer *committer)
 			return FIT_NEXT_SEGMENT;
 		job->record_retry = job->record_next;
 		while (job->record_next < job->record_count) {
-			struct log_record *record = &job->records[job->record_next];
-			enum fit fit = fit_of(committer, record);
+			enum fit fit = gather_next(committer,
+			    &job->records[job->record_next]);
 
 			if (fit != FIT_HERE)
 				return fit;
-			gather_record(committer, record);
 			job->record_next++;
 		}
 		STAILQ_REMOVE_HEAD(&committer->pending, next);
@@ -414,6 +436,7 @@ commit_batch(struct committer *committer, enum fit *fit_out)
 	struct err err;
 
 	gather_begin(&committer->gather);
+	committer->has_manifest = false;
 	if (committer->manifest_due)
 		gather_manifest(committer);
 	*fit_out = gather_jobs(committer);

@@ -61,37 +61,63 @@ scan_batch_at(struct scan *scan, uint64_t offset, struct batch *batch_out)
 	    batch_read(batch_out, span_make(at + RECORD_HEADER_BYTES, BATCH_PAYLOAD_BYTES));
 }
 
-/* False: its header is not valid, so nobody knows where the next one is. */
 static bool
-scan_record(struct scan *scan, uint64_t *offset, uint64_t batch_end, bool is_vouched)
+record_at(struct scan *scan, uint64_t offset, uint64_t end, struct record_header *header_out)
 {
-	const char *at = look(scan, *offset, RECORD_HEADER_BYTES);
+	const char *at = end - offset < RECORD_HEADER_BYTES ? NULL :
+	    look(scan, offset, RECORD_HEADER_BYTES);
+
+	return at && record_header_read(header_out, scan->mark, at) &&
+	    record_bytes(header_out->payload_bytes) <= end - offset;
+}
+
+/* The payload too, unless it is not to be looked at.  False: it is not right. */
+static bool
+payload_at(struct scan *scan, uint64_t offset, const struct record_header *header,
+    bool is_vouched, struct span *payload_out)
+{
+	*payload_out = SPAN("");
+	if (header->payload_bytes == 0 ||
+	    (header->type == RECORD_CHUNK && is_vouched && !scan->check_chunks))
+		return true;
+	const char *at = look(scan, offset + RECORD_HEADER_BYTES, header->payload_bytes);
+
+	*payload_out = span_make(at, header->payload_bytes);
+	return at && (record_payload_matches(header, *payload_out) ||
+	    (mutant(MUTANT_BATCH_IS_WHOLE) && !is_vouched));
+}
+
+/* A record whose header is right.  False: its payload is not, and it was not vouched for. */
+static bool
+scan_record(struct scan *scan, uint64_t offset, const struct record_header *header,
+    bool is_vouched)
+{
+	struct span payload;
+
+	if (payload_at(scan, offset, header, is_vouched, &payload)) {
+		if (scan->record)
+			scan->record(scan->ctx, offset, header, payload, is_vouched);
+		return true;
+	}
+	if (is_vouched)
+		damage(scan, offset, header->id, record_type_name(header->type));
+	return is_vouched;
+}
+
+/*
+ * Where the log is vouched for and a header is not right, the records behind it
+ * are still found: each is bound to this life of the slot by its checksum, so
+ * nothing else can look like one.  Returns the first offset from `offset` on that
+ * has one, or the end.
+ */
+static uint64_t
+next_record(struct scan *scan, uint64_t offset, uint64_t end)
+{
 	struct record_header header;
-	struct span payload = SPAN("");
 
-	if (!at || !record_header_read(&header, scan->mark, at) ||
-	    record_bytes(header.payload_bytes) > batch_end - *offset) {
-		if (is_vouched)
-			damage(scan, *offset, 0, "record header");
-		return false;
-	}
-	bool skip = header.type == RECORD_CHUNK && is_vouched && !scan->check_chunks;
-
-	if (!skip && header.payload_bytes > 0) {
-		at = look(scan, *offset + RECORD_HEADER_BYTES, header.payload_bytes);
-		payload = span_make(at, header.payload_bytes);
-		if (!at || (!record_payload_matches(&header, payload) &&
-		    !(mutant(MUTANT_BATCH_IS_WHOLE) && !is_vouched))) {
-			if (is_vouched)
-				damage(scan, *offset, header.id, record_type_name(header.type));
-			*offset += record_bytes(header.payload_bytes);
-			return is_vouched;
-		}
-	}
-	if (scan->record)
-		scan->record(scan->ctx, *offset, &header, payload, is_vouched);
-	*offset += record_bytes(header.payload_bytes);
-	return true;
+	while (offset < end && !record_at(scan, offset, end, &header))
+		offset += RECORD_ALIGN;
+	return offset < end ? offset : end;
 }
 
 /* Whether all of it was valid. */
@@ -100,15 +126,44 @@ scan_batch(struct scan *scan, uint64_t offset, const struct batch *batch)
 {
 	uint64_t end = offset + batch->bytes;
 	bool is_vouched = end <= scan->vouched_end;
+	struct record_header header;
 
 	if (scan->batch)
 		scan->batch(scan->ctx, offset, batch);
 	offset += BATCH_RECORD_BYTES;
-	for (uint32_t i = 0; i < batch->record_count; i++) {
-		if (!scan_record(scan, &offset, end, is_vouched))
+	for (uint32_t i = 0; i < batch->record_count && offset < end; i++) {
+		if (!record_at(scan, offset, end, &header)) {
+			if (!is_vouched)
+				return false;
+			damage(scan, offset, 0, "record header");
+			offset = next_record(scan, offset, end);
+			continue;
+		}
+		if (!scan_record(scan, offset, &header, is_vouched))
 			return false;
+		offset += record_bytes(header.payload_bytes);
 	}
 	return true;
+}
+
+/* A batch whose own record is lost: up to the next one that is not.  Returns where that is. */
+static uint64_t
+scan_damaged(struct scan *scan, uint64_t offset)
+{
+	uint64_t end = scan->vouched_end < scan->end ? scan->vouched_end : scan->end;
+	struct record_header header;
+	struct batch batch;
+
+	damage(scan, offset, 0, "batch header");
+	offset += BATCH_RECORD_BYTES;
+	while ((offset = next_record(scan, offset, end)) < end) {
+		if (offset % RECORD_BLOCK_BYTES == 0 && scan_batch_at(scan, offset, &batch))
+			return offset;
+		(void)record_at(scan, offset, end, &header);
+		(void)scan_record(scan, offset, &header, true);
+		offset += record_bytes(header.payload_bytes);
+	}
+	return record_block_align(end);
 }
 
 uint64_t
@@ -116,7 +171,6 @@ scan_run(struct scan *scan, uint64_t from)
 {
 	uint64_t offset = from;
 	uint64_t good_end = from;
-	bool in_damage = false;
 
 	while (offset + RECORD_BLOCK_BYTES <= scan->end) {
 		struct batch batch;
@@ -124,13 +178,9 @@ scan_run(struct scan *scan, uint64_t from)
 		if (!scan_batch_at(scan, offset, &batch) || batch.bytes > scan->end - offset) {
 			if (offset >= scan->vouched_end)
 				break;
-			if (!in_damage)
-				damage(scan, offset, 0, "batch header");
-			in_damage = true;
-			offset += RECORD_BLOCK_BYTES;
+			offset = scan_damaged(scan, offset);
 			continue;
 		}
-		in_damage = false;
 		bool is_vouched = offset + batch.bytes <= scan->vouched_end;
 
 		if (!scan_batch(scan, offset, &batch) && !is_vouched)

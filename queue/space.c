@@ -13,6 +13,9 @@
  * its dead at once, as a DEAD record.  When that is durable, a FREE for each is
  * written; when that is durable, the committer takes the slots (DECISIONS.md 14).
  * All that are dead at the end of a turn go together.
+ *
+ * One DEAD record stands for many marks, so with the FREEs it is written a second
+ * time: should one block go bad, nothing that was settled comes back.
  */
 struct marked_segment {
 	uint32_t slot;
@@ -33,21 +36,14 @@ struct free_job {
 };
 
 static void
-drop_records(struct free_job *todo)
+free_job_free(struct free_job *todo)
 {
 	for (uint32_t i = 0; i < todo->payload_count; i++)
 		buf_fini(&todo->payloads[i]);
-	todo->payload_count = 0;
 	mem_free(&todo->payloads);
 	mem_free(&todo->marked);
 	mem_free(&todo->marks);
 	mem_free(&todo->records);
-}
-
-static void
-free_job_free(struct free_job *todo)
-{
-	drop_records(todo);
 	mem_free(&todo->slots);
 	mem_free(&todo);
 }
@@ -98,16 +94,18 @@ static void
 write_free(struct free_job *todo)
 {
 	struct spool *spool = todo->spool;
+	uint32_t count = todo->payload_count;
 
 	set_states(todo, SEGMENT_FREEING);
-	todo->records = mem_alloc_array(todo->slot_count, sizeof(todo->records[0]));
+	todo->records = mem_resize_array(todo->records, count + todo->slot_count,
+	    sizeof(todo->records[0]));
 	todo->marks = mem_alloc_array(todo->slot_count, sizeof(todo->marks[0]));
 	for (uint32_t i = 0; i < todo->slot_count; i++) {
 		mark_write(segments_at(&spool->segments, todo->slots[i])->mark, todo->marks[i]);
-		log_record_set(&todo->records[i], RECORD_FREE, 0, todo->slots[i],
+		log_record_set(&todo->records[count++], RECORD_FREE, 0, todo->slots[i],
 		    span_make(todo->marks[i], MARK_PAYLOAD_BYTES));
 	}
-	submit(todo, todo->slot_count, free_arrived);
+	submit(todo, count, free_arrived);
 }
 
 /* ---- marks ---------------------------------------------------------------------- */
@@ -134,7 +132,6 @@ marks_arrived(struct inbox_item *item)
 			segment_end_marks(marked,
 			    segments_at(&spool->segments, in_slot)->mark.number);
 	}
-	drop_records(todo);
 	write_free(todo);
 	space_look(spool);
 }
