@@ -23,8 +23,8 @@ conn_offer_waiting(struct conn *conn)
 	while (conn_may_offer(conn) && !buf_is_empty(&conn->input)) {
 		size_t consumed = conn->ops->input(conn->ctx, buf_span(&conn->input));
 
-		if (conn->ended)
-			return;
+		if (conn->ended || conn->closing)
+			return;                         /* closing has emptied the buffer */
 		buf_consume(&conn->input, consumed);
 		if (consumed == 0)
 			return;
@@ -42,7 +42,7 @@ take_input(struct conn *conn, struct span bytes)
 		while (conn_may_offer(conn) && bytes.len) {
 			size_t consumed = conn->ops->input(conn->ctx, bytes);
 
-			if (conn->ended)
+			if (conn->ended || conn->closing)
 				return;
 			bytes = span_skip(bytes, consumed);
 			if (consumed == 0)

@@ -439,6 +439,32 @@ a_reset_is_the_peers_end(void **state)
 	test_pair_fini(&pair);
 }
 
+/* A client pipelines QUIT behind what the server had to park for. */
+static void
+an_end_closes_while_it_takes_what_waited(void **state)
+{
+	for (size_t consume_max = 0; consume_max < 3; consume_max++) {
+		struct test_pair pair;
+
+		(void)state;
+		test_pair_init(&pair);
+		pair.server.pauses = true;
+		pair.server.consume_max = 1;
+		test_pair_connect(&pair);
+		conn_write(pair.client.conn, SPAN("abcdef"));
+		assert_true(RUN_UNTIL(pair.loop, pair.server.input_count == 1));
+		assert_int_equal(conn_input_bytes(pair.server.conn), 5);
+		pair.server.pauses = false;
+		pair.server.closes = true;
+		pair.server.consume_max = consume_max;
+		conn_resume_input(pair.server.conn);
+		assert_true(RUN_UNTIL(pair.loop, pair.server.closed_count == 1));
+		assert_int_equal(pair.server.how, CONN_END_FLUSHED);
+		assert_int_equal(pair.server.input_count, 2);
+		test_pair_fini(&pair);
+	}
+}
+
 /* In whatever callback an end frees its connection: nothing is touched after. */
 static void
 free_in_any_callback(void **state)
@@ -494,6 +520,7 @@ main(void)
 		cmocka_unit_test(the_last_words_arrive),
 		cmocka_unit_test(lingering_is_bounded),
 		cmocka_unit_test(a_reset_is_the_peers_end),
+		cmocka_unit_test(an_end_closes_while_it_takes_what_waited),
 		cmocka_unit_test(free_in_any_callback),
 	};
 

@@ -33,6 +33,8 @@ end_input(void *ctx, struct span input)
 	assert_int_equal(buf_append(&end->input, span_first(input, take)), 0);
 	if (end->pauses)
 		conn_pause_input(end->conn);
+	if (end->closes)
+		conn_close_after_output(end->conn, 100);
 	if (end->starts_tls && span_ends_with(buf_span(&end->input), SPAN("STARTTLS\r\n"))) {
 		end->starts_tls = false;
 		conn_write(end->conn, SPAN("220 go\r\n"));

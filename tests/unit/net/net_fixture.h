@@ -31,6 +31,7 @@ struct test_end {
 	bool keeps_open;                /* wants input_ended() instead of closed() */
 	bool frees_itself;              /* conn_free() in whatever callback comes first */
 	bool pauses;                    /* pauses in the input callback */
+	bool closes;                    /* conn_close_after_output() in the input callback */
 	bool starts_tls;                /* starts TLS as a server when "STARTTLS\r\n" was read */
 	struct tls_context *tls;
 	size_t input_count, drained_count, secured_count, expired_count;
