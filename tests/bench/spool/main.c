@@ -35,8 +35,8 @@ static int
 usage(FILE *out, int status)
 {
 	(void)fprintf(out, "usage: spool [-k] -d DIRECTORY [SUBJECT...]\n"
-	    "Measures the spool on the disk of DIRECTORY, where it makes and removes subdirectories.\n"
-	    "  -k  keep them\nSubjects, all unless named:");
+	    "Measures the spool on the disk of DIRECTORY, where it makes directories.\n"
+	    "  -k  keep them, else they are removed\nSubjects, all unless named:");
 	for (int i = 0; i < SUBJECT_COUNT; i++)
 		(void)fprintf(out, "%s%s", subjects[i].by_name_only ? "" : " ",
 		    subjects[i].by_name_only ? "" : subjects[i].name);

@@ -128,9 +128,10 @@ look_at_start(struct figures *figures, struct feed *feed, const struct queue_fou
 	struct queue_stats stats;
 
 	figure_say(figures, found->message_count == MILLION &&
-	    took_us <= (uint64_t)START_MS_MAX * 1000, "million-start", "ready after %.2f s (wanted: "
-	    "%.0f), %" PRIu64 " messages found after kill -9, %" PRIu64 " records copied",
-	    (double)took_us / 1e6, START_MS_MAX / 1e3, found->message_count, found->suspect_count);
+	    took_us <= (uint64_t)START_MS_MAX * 1000, "million-start", "ready after %.2f s "
+	    "(wanted: %.0f), %" PRIu64 " messages found after kill -9, %" PRIu64 " records copied",
+	    (double)took_us / 1e6, START_MS_MAX / 1e3, found->message_count,
+	    found->suspect_count);
 	list_step(&lister);
 	figure_say(figures, lister.count == LIST_STEP && lister.longest_us <= LIST_US_MAX,
 	    "million-list-begins", "%" PRIu64 " items after %" PRIu64 " us (wanted: at most %d)",
