@@ -110,7 +110,8 @@ hop_watch_octet(struct hop_watch *watch, char octet)
 enum hop_loop
 hop_watch_feed(struct hop_watch *watch, struct span piece)
 {
-	for (size_t i = 0; i < piece.len && !watch->ended; i++)
+	/* The first loop found is the answer, whatever the pieces are. */
+	for (size_t i = 0; i < piece.len && !watch->ended && watch->found == HOP_LOOP_NONE; i++)
 		hop_watch_octet(watch, piece.data[i]);
 	return watch->found;
 }

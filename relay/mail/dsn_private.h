@@ -10,5 +10,6 @@ void dsn_append_status(const struct dsn *dsn, struct buf *out);
 
 /* Foreign text in one line: controls become '?'. */
 void dsn_append_clean(struct buf *out, struct span text);
+void dsn_append_host(struct buf *out, struct span host);
 
 #endif

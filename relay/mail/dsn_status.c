@@ -85,7 +85,7 @@ append_rcpt(const struct dsn_rcpt *rcpt, struct buf *out)
 	append_status_code(out, rcpt);
 	if (rcpt->remote_host.len > 0) {
 		(void)buf_append_cstr(out, "Remote-MTA: dns; ");
-		dsn_append_clean(out, name_of_host(rcpt->remote_host));
+		dsn_append_host(out, name_of_host(rcpt->remote_host));
 		(void)buf_append_cstr(out, "\r\n");
 	}
 	if (rcpt->reply && rcpt->reply->code != 0) {
