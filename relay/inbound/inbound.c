@@ -103,13 +103,22 @@ inbound_open(void *ctx, struct reply *reply)
 	return STEP_REPLY;
 }
 
+static void
+forget_hello(struct inbound *in)
+{
+	char *text = (char *)(uintptr_t)in->hello.data;
+
+	in->hello = span_make(NULL, 0);
+	mem_free(&text);
+}
+
 static enum step
 inbound_hello(void *ctx, const struct smtp_hello *hello, struct reply *reply)
 {
 	struct inbound *in = ctx;
 
-	arena_reset(&in->arena);
-	in->hello = arena_dup(&in->arena, hello->name);
+	forget_hello(in);
+	in->hello = span_make(mem_dup_text(hello->name.data, hello->name.len), hello->name.len);
 	inbound_offer_auth(in);
 	reply_set(reply, 250, "", "%s", in->door->hostname);
 	return STEP_REPLY;
@@ -296,12 +305,21 @@ intake_has_room(void *ctx)
 }
 
 static void
+keep_outcome(struct inbound *in, const struct reply *reply)
+{
+	if (!is_lmtp(in))
+		return;
+	mem_free(&in->outcome);
+	in->outcome = mem_dup(reply, sizeof(*reply));
+}
+
+static void
 intake_is_done(void *ctx, const struct reply *reply)
 {
 	struct inbound *in = ctx;
 
 	in->intake = NULL;
-	in->outcome = *reply;
+	keep_outcome(in, reply);
 	if (!reply_is_positive(reply))
 		(void)inbound_refused(in, "data", SPAN(""), reply);
 	serve_answer(in->serve, reply);
@@ -362,7 +380,7 @@ inbound_end(void *ctx, const struct smtp_body_facts *facts, struct reply *reply)
 	if (intake_commit(in->intake, facts->has_8bit, facts->header_has_8bit, reply) == 0)
 		return STEP_PARK;
 	intake_leave(&in->intake);
-	in->outcome = *reply;
+	keep_outcome(in, reply);
 	return inbound_refused(in, "data", SPAN(""), reply);
 }
 
@@ -372,7 +390,7 @@ inbound_outcome(void *ctx, size_t index, struct reply *reply)
 	struct inbound *in = ctx;
 
 	(void)index;
-	*reply = in->outcome;
+	*reply = *in->outcome;
 }
 
 static void
@@ -412,7 +430,8 @@ inbound_ended(void *ctx, enum serve_end end, const struct err *err)
 	inbound_leave(in);
 	login_free(&in->login);
 	crew_session_end(&in->crew);
-	arena_fini(&in->arena);
+	forget_hello(in);
+	mem_free(&in->outcome);
 	mem_free(&in);
 }
 
@@ -464,8 +483,6 @@ inbound_serve(struct inbound_worker *worker, struct crew_worker *crew_worker,
 	in->worker = worker;
 	in->config = door->app;
 	in->door = door;
-	in->hello = SPAN("");
-	arena_init(&in->arena, 0);
 	(void)endpoint_print_ip(peer, in->client_text);
 	in->has_client_ip = endpoint_ip16(peer, in->client_ip);
 	in->crew.drain = inbound_drain;

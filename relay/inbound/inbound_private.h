@@ -39,15 +39,14 @@ struct inbound {
 	bool has_client_ip;
 	enum gate_standing standing;
 	struct loop_timer greeting;     /* a stranger waits for it */
-	struct span hello;              /* in the session's arena */
-	struct arena arena;
+	struct span hello;              /* owned: of many idle sessions nothing is left over */
 	struct login *login;            /* NULL: nobody can say who he is */
 
 	struct envelope *envelope;
 	struct intake *intake;
 	uint64_t size_hint;
 	bool body_is_refused;
-	struct reply outcome;           /* LMTP: the same for every recipient */
+	struct reply *outcome;          /* LMTP: the same for every recipient */
 };
 
 /* ---- inbound.c */
