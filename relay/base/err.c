@@ -4,10 +4,21 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "relay/base/ascii.h"
 #include "relay/base/must.h"
 
 /* So much of the context is kept, however long the cause is. */
 #define CONTEXT_BYTES_MIN 32
+
+/* One line, whatever foreign words are in it. */
+static void
+print_line(char *text, size_t size, const char *format, va_list args)
+{
+	(void)vsnprintf(text, size, format, args);      /* cut on purpose */
+	for (char *at = text; *at; at++)
+		if (ascii_is_control(*at))
+			*at = '?';
+}
 
 int
 err_set(struct err *err, enum err_kind kind, const char *format, ...)
@@ -19,7 +30,7 @@ err_set(struct err *err, enum err_kind kind, const char *format, ...)
 	err->kind = kind;
 	err->os_errno = 0;
 	va_start(args, format);
-	(void)vsnprintf(err->text, sizeof(err->text), format, args); /* cut on purpose */
+	print_line(err->text, sizeof(err->text), format, args);
 	va_end(args);
 	return -1;
 }
@@ -37,7 +48,7 @@ err_set_errno(struct err *err, const char *format, ...)
 	err->kind = ERR_SYSTEM;
 	err->os_errno = os_errno;
 	va_start(args, format);
-	(void)vsnprintf(err->text, sizeof(err->text), format, args);
+	print_line(err->text, sizeof(err->text), format, args);
 	va_end(args);
 	len = strlen(err->text);
 	(void)snprintf(err->text + len, sizeof(err->text) - len, ": %s",
@@ -55,7 +66,7 @@ err_wrap(struct err *err, const char *format, ...)
 	if (!err)
 		return -1;
 	va_start(args, format);
-	(void)vsnprintf(before, sizeof(before), format, args);
+	print_line(before, sizeof(before), format, args);
 	va_end(args);
 
 	/* When both do not fit, the context gives way: the cause says more. */
