@@ -66,6 +66,10 @@ static void
 take_eof(struct conn *conn)
 {
 	conn->input_eof = true;
+	/* What came before the end is offered before the end is told. */
+	conn_offer_waiting(conn);
+	if (conn->ended)
+		return;
 	if (conn->closing && conn->output_ended)
 		conn_end(conn, CONN_END_FLUSHED, NULL);
 	else if (conn->closing)

@@ -223,6 +223,14 @@ serve_close(struct serve *serve)
 	conn_close_after_output(serve->conn, SERVE_LINGER_MS);
 }
 
+/* The client has closed its half, has been told everything, and has not said QUIT. */
+static void
+serve_close_lost(struct serve *serve)
+{
+	serve->end_reason = SERVE_END_LOST;
+	serve_close(serve);
+}
+
 /* Does what the engine wants, but for feeding it. */
 static void
 serve_obey(struct serve *serve, enum smtp_server_wants wants)
@@ -281,8 +289,8 @@ serve_pump(struct serve *serve, struct span input, bool is_all)
 	serve_update_deadline(serve, wants, consumed);
 	serve->greeting = serve->greeting && wants == SMTP_SERVER_WANTS_ANSWER;
 	serve_obey(serve, wants);
-	if (wants == SMTP_SERVER_WANTS_INPUT && serve->input_is_over && is_all)
-		serve_close(serve);
+	if (wants == SMTP_SERVER_WANTS_INPUT && serve->input_is_over && is_all && !serve->closing)
+		serve_close_lost(serve);
 	return consumed;
 }
 
@@ -313,8 +321,8 @@ serve_input_ended(void *ctx)
 	serve->input_is_over = true;
 	if (!serve->is_open)
 		serve_end_later(serve, SERVE_END_LOST);
-	else if (!conn_input_is_paused(serve->conn))
-		serve_close(serve);
+	else if (!conn_input_is_paused(serve->conn) && !serve->closing)
+		serve_close_lost(serve);
 }
 
 static void

@@ -366,6 +366,31 @@ half_close_keeps_the_other_direction(void **state)
 	test_pair_fini(&pair);
 }
 
+/* An owner that had no time for the input sees all of it before the end. */
+static void
+input_comes_before_its_end(void **state)
+{
+	struct test_pair pair;
+
+	(void)state;
+	test_pair_init(&pair);
+	pair.server.keeps_open = true;
+	pair.server.pauses = true;
+	pair.server.consume_max = 3;
+	test_pair_connect(&pair);
+	conn_write(pair.client.conn, SPAN("onetwo"));
+	conn_end_output(pair.client.conn);
+	assert_true(RUN_UNTIL(pair.loop, pair.server.input_count == 1));
+	for (int i = 0; i < 10; i++)
+		loop_turn(pair.loop, 1);
+	assert_int_equal(pair.server.input_ended_count, 0);
+	conn_resume_input(pair.server.conn);
+	assert_true(RUN_UNTIL(pair.loop, pair.server.input_ended_count == 1));
+	assert_input(&pair.server, "onetwo");
+	assert_int_equal(pair.server.input_at_end, 6);
+	test_pair_fini(&pair);
+}
+
 /* The last reply must survive input that nobody reads any more. */
 static void
 the_last_words_arrive(void **state)
@@ -517,6 +542,7 @@ main(void)
 		cmocka_unit_test(a_deadline_is_not_moved_by_input),
 		cmocka_unit_test(the_peers_close_is_told_once),
 		cmocka_unit_test(half_close_keeps_the_other_direction),
+		cmocka_unit_test(input_comes_before_its_end),
 		cmocka_unit_test(the_last_words_arrive),
 		cmocka_unit_test(lingering_is_bounded),
 		cmocka_unit_test(a_reset_is_the_peers_end),

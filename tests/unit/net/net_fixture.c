@@ -1,5 +1,6 @@
 #include "tests/unit/net/net_fixture.h"
 
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,6 +11,7 @@
 #include <cmocka.h>
 
 #include "relay/base/clock.h"
+#include "relay/net/conn_private.h"
 #include "relay/net/dial.h"
 
 /* ---- one end */
@@ -68,6 +70,7 @@ end_input_ended(void *ctx)
 	struct test_end *end = ctx;
 
 	end->input_ended_count++;
+	end->input_at_end = buf_len(&end->input);
 	free_if_wanted(end);
 }
 
@@ -210,4 +213,11 @@ test_raw_connect(const struct endpoint *address)
 	assert_true(fd >= 0);
 	assert_int_equal(connect(fd, (const struct sockaddr *)&to, sizeof(to)), 0);
 	return fd;
+}
+
+struct conn *
+test_conn_of(int fd, const struct endpoint *peer, const struct endpoint *local)
+{
+	assert_int_equal(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
+	return conn_new(fd, peer, local);
 }

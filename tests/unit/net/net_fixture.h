@@ -38,6 +38,7 @@ struct test_end {
 	size_t closed_count, input_ended_count, filled_count;
 	char *space;                    /* where input goes if not NULL */
 	size_t space_size;
+	size_t input_at_end;            /* octets there when input_ended() came */
 	enum conn_end how;
 	struct err err;
 };
@@ -60,6 +61,9 @@ void test_pair_fini(struct test_pair *pair);
 
 /* A blocking socket to the listener: a peer of which the test decides every octet. */
 int test_raw_connect(const struct endpoint *address);
+
+/* A connection of a socket that is connected already; takes it over. */
+struct conn *test_conn_of(int fd, const struct endpoint *peer, const struct endpoint *local);
 
 /* Files in a directory of their own. */
 struct test_certificates {
