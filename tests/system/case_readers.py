@@ -54,7 +54,7 @@ def compare(path, name, texts):
           f"{[pair[0] for pair in set(found) ^ set(wanted)][:10]}")
 
 
-def on_terminal(command, env, seconds=60, until=None):
+def on_terminal(command, env, seconds=60, good=(0,)):
     """Run a full-screen program on a terminal of its own; its screen as bytes."""
     master, slave = pty.openpty()
     process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=env,
@@ -74,12 +74,12 @@ def on_terminal(command, env, seconds=60, until=None):
     except subprocess.TimeoutExpired:
         process.kill()
     os.close(master)
-    check(process.wait(5) == 0, f"{command[0]} ended with {process.returncode}:\n"
+    check(process.wait(5) in good, f"{command[0]} ended with {process.returncode}:\n"
           + screen.decode(errors="replace")[-1500:])
     return screen
 
 
-def mutt(site, path, keys, settings="", read_only=True):
+def mutt(site, path, keys, settings="", read_only=True, good=(0,)):
     """mutt on the box, typing KEYS."""
     home = os.path.join(site.path, "home")
     os.makedirs(os.path.join(home, "Mail"), exist_ok=True)  # or mutt asks for it
@@ -90,7 +90,7 @@ def mutt(site, path, keys, settings="", read_only=True):
                    "set mark_old=no\nset sleep_time=0\nset beep=no\n" + settings)
     env = {**os.environ, "HOME": home, "TERM": "xterm", "LC_ALL": "C.UTF-8", "OUT": site.path}
     words = ["mutt", "-n", "-F", rc, "-f", path, "-e", f"push '{keys}'"]
-    return on_terminal(words + (["-R"] if read_only else []), env)
+    return on_terminal(words + (["-R"] if read_only else []), env, good=good)
 
 
 def test_mutt(site):
