@@ -1,6 +1,9 @@
 #include "relay/relay_private.h"
 
+#include <limits.h>
+#include <linux/close_range.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 enum {
 	LOOK_MS = 1000,
@@ -75,9 +78,17 @@ look(void *ctx)
 	loop_timer_start(relay->hub, &it->timer, LOOK_MS);
 }
 
+/* libunbound opens sockets that a program would inherit, if ever we started one. */
+static void
+close_all_on_exec(void)
+{
+	(void)close_range(STDERR_FILENO + 1, UINT_MAX, CLOSE_RANGE_CLOEXEC);
+}
+
 void
 relay_load_start(struct relay *relay)
 {
+	close_all_on_exec();
 	load_init(&relay->load.load);
 	loop_timer_init(&relay->load.timer, look, relay);
 	loop_timer_start(relay->hub, &relay->load.timer, LOOK_MS);

@@ -11,7 +11,7 @@
 #define CONTEXT_BYTES_MIN 32
 
 /* One line, whatever foreign words are in it. */
-static void
+static void __attribute__((format(printf, 3, 0)))
 print_line(char *text, size_t size, const char *format, va_list args)
 {
 	(void)vsnprintf(text, size, format, args);      /* cut on purpose */
