@@ -311,6 +311,7 @@ open_ways(struct relay *relay, const struct relay_config *config, struct err *er
 	struct outbound_settings outbound = {
 		.hub = relay->hub, .queue = relay->queue, .random = relay->random,
 		.stats = relay->stats, .worker_count = relay->worker_count,
+		.memory_changed = relay_memory_changed, .ctx = relay,
 	};
 	struct outbound_worker *workers;
 
@@ -334,7 +335,10 @@ open_ways(struct relay *relay, const struct relay_config *config, struct err *er
 	outbound.workers = workers;
 	relay->outbound = outbound_new(&outbound);
 	mem_free(&workers);
-	return outbound_configure(relay->outbound, &config->outbound, err);
+	if (outbound_configure(relay->outbound, &config->outbound, err) < 0)
+		return -1;
+	relay_memory_read(relay);
+	return 0;
 }
 
 static void
@@ -410,6 +414,7 @@ relay_new(const struct relay_settings *settings, struct relay_config **config,
 
 	relay->settings = *settings;
 	relay_reload_init(relay);
+	relay_memory_init(relay);
 	if (relay_open(relay, config, exit_code_out, err) < 0) {
 		relay_config_free(config);
 		relay_free(&relay);
@@ -518,6 +523,7 @@ relay_free(struct relay **relay_address)
 		loop_timer_stop(relay->hub, &relay->last_moment);
 	control_close(&relay->control);
 	relay_load_stop(relay);
+	relay_memory_flush(relay);
 	outbound_free(&relay->outbound);
 	work_pool_free(&relay->login_helpers);          /* its last words are for the workers */
 	crew_free(&relay->crew);
@@ -542,6 +548,7 @@ relay_free(struct relay **relay_address)
 			log_run_writer(relay->log);     /* we failed before there was one */
 		log_free(&relay->log);
 	}
+	relay_memory_fini(relay);
 	loop_free(&relay->hub);
 	stats_free(&relay->stats);
 	mem_free(relay_address);

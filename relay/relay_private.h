@@ -35,6 +35,16 @@ struct relay_reload {
 	char refused[ERR_TEXT_BYTES];   /* the last one, for status */
 };
 
+/* What outbound remembers, on its way to the disk. */
+struct relay_memory {
+	struct work_job job;
+	struct loop_timer delay;
+	struct buf text;
+	struct err err;
+	bool is_writing;
+	bool is_due;                    /* it has changed meanwhile */
+};
+
 /* How full the node is, looked at once a second on the hub. */
 struct relay_load {
 	struct load load;
@@ -65,6 +75,7 @@ struct relay {
 	struct crew *crew;
 	struct gate *gate;
 	struct relay_load load;
+	struct relay_memory memory;
 	struct work_pool *helper;
 	struct work_pool *login_helpers;
 	struct tls_ticket_keys *ticket_keys;
@@ -87,6 +98,16 @@ struct crew_plan *relay_make_plan(struct relay *relay, struct relay_config **con
 const struct relay_config *relay_plan_config(const struct crew_plan *plan);
 
 void relay_reload_init(struct relay *relay);
+
+/*
+ * The file of what outbound knows of destinations (relay_memory.c): read once, before mail
+ * is offered; written a moment after a change; flushed before the helper ends.
+ */
+void relay_memory_init(struct relay *relay);
+void relay_memory_fini(struct relay *relay);
+void relay_memory_read(struct relay *relay);
+void relay_memory_changed(void *relay);
+void relay_memory_flush(struct relay *relay);
 
 /*
  * As many descriptors as we may have; returns how many.  Before anything is opened.

@@ -36,6 +36,19 @@ breaker_configure(struct breaker *breaker, const struct breaker_settings *settin
 		breaker->probe_ms = now_ms + breaker->settings.backoff_max_ms;
 }
 
+void
+breaker_restore(struct breaker *breaker, uint32_t open_count, uint32_t failure_count,
+    uint64_t since_ms, uint64_t probe_ms, uint64_t now_ms)
+{
+	breaker->state = BREAKER_OPEN;
+	breaker->open_count = open_count ? open_count : 1;
+	breaker->failure_count = failure_count;
+	breaker->since_ms = since_ms < now_ms ? since_ms : now_ms;
+	breaker->probe_ms = probe_ms;
+	if (breaker->probe_ms > now_ms + breaker->settings.backoff_max_ms)
+		breaker->probe_ms = now_ms + breaker->settings.backoff_max_ms;
+}
+
 bool
 breaker_allows(const struct breaker *breaker, uint64_t now_ms)
 {

@@ -42,6 +42,13 @@ void breaker_init(struct breaker *breaker, const struct breaker_settings *settin
 void breaker_configure(struct breaker *breaker, const struct breaker_settings *settings,
     uint64_t now_ms);
 
+/*
+ * As it was in the life before: open, to be probed at that time, or soon if it is over.  A
+ * probe further away than the settings allow comes nearer.
+ */
+void breaker_restore(struct breaker *breaker, uint32_t open_count, uint32_t failure_count,
+    uint64_t since_ms, uint64_t probe_ms, uint64_t now_ms);
+
 /* May a job use the host now?  Changes nothing. */
 bool breaker_allows(const struct breaker *breaker, uint64_t now_ms);
 

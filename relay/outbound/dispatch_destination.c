@@ -155,7 +155,7 @@ dispatch_host(struct dispatch *dispatch, const char *name, const struct route *r
 	host = mem_alloc(sizeof(*host));
 	host->name = mem_dup_cstr(name);
 	LIST_INIT(&host->places);
-	if (route->own_node)
+	if (route && route->own_node)
 		breaker.backoff_max_ms = dispatch->settings.probe_own_ms;
 	breaker_init(&host->breaker, &breaker, now_ms);
 	HASH_ADD_KEYPTR(hh, dispatch->hosts, host->name, strlen(host->name), host);

@@ -207,6 +207,7 @@ outbound_new(const struct outbound_settings *settings)
 	TAILQ_INIT(&outbound->zombies);
 	TAILQ_INIT(&outbound->jobs);
 	TAILQ_INIT(&outbound->verbs);
+	SLIST_INIT(&outbound->remembered);
 	dispatch_init(&outbound->dispatch, &(struct dispatch_settings){
 		.random = settings->random,
 		.ops = &dispatch_ops,
@@ -315,6 +316,7 @@ outbound_free(struct outbound **outbound_pointer)
 	mem_free(&outbound->workers);
 	resolver_client_free(&outbound->resolver);
 	outbound_drop_config(outbound);
+	memory_free(outbound);
 	route_table_unref(&outbound->routes);
 	history_words_free(&outbound->words);
 	stats_detach(&outbound->cells);

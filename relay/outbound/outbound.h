@@ -8,6 +8,7 @@
 #include "queue/queue.h"
 #include "queue/reason.h"
 #include "queue/retry.h"
+#include "relay/base/buf.h"
 #include "relay/base/err.h"
 #include "relay/base/random.h"
 #include "relay/base/span.h"
@@ -43,6 +44,9 @@ struct outbound_settings {
 	struct stats *stats;
 	const struct outbound_worker *workers;
 	size_t worker_count;            /* at least 1 */
+	/* What outbound_memory() prints has changed; may be NULL.  From inside, often. */
+	void (*memory_changed)(void *ctx);
+	void *ctx;
 };
 
 /* A `tls` section as far as going out needs it. */
@@ -88,6 +92,15 @@ int outbound_configure(struct outbound *outbound, const struct outbound_config *
 
 /* The same check without a running relay, for `relayd -n`. */
 int outbound_config_check(const struct outbound_config *config, struct err *err);
+
+/*
+ * What is worth more than one life of the process, as text for a file: suspensions, and hosts
+ * that are down with the time of their next probe.  remember() is for what the life before
+ * printed, after the first configure and before anything is offered; it believes nothing that
+ * it does not understand.
+ */
+void outbound_memory(const struct outbound *outbound, struct buf *out);
+void outbound_remember(struct outbound *outbound, struct span text);
 
 /*
  * The end.  No new attempt begins; those under way have GRACE_MS, then they are
@@ -146,7 +159,10 @@ void outbound_hold(struct outbound *outbound, queue_id id, outbound_verb_done *d
 void outbound_release(struct outbound *outbound, queue_id id, outbound_verb_done *done, void *ctx);
 void outbound_drop(struct outbound *outbound, queue_id id, outbound_verb_done *done, void *ctx);
 
-/* No attempts for a destination, until a time (0: until resumed); false: not known. */
+/*
+ * No attempts for a destination, until a time (0: until resumed), over a restart too; false: it
+ * is not known.  One with named hosts is known by the name of its route from the start.
+ */
 bool outbound_suspend(struct outbound *outbound, struct span destination, struct span reason,
     int64_t until_wall_ms);
 bool outbound_resume(struct outbound *outbound, struct span destination);

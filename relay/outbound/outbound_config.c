@@ -137,6 +137,18 @@ make_way(struct outbound *outbound, const struct route *route, const struct way_
 	return way;
 }
 
+static void
+configure_breakers(struct outbound *outbound, struct destination *destination)
+{
+	struct breaker_settings breaker = outbound->dispatch.settings.breaker;
+
+	if (destination->route->own_node)
+		breaker.backoff_max_ms = outbound->dispatch.settings.probe_own_ms;
+	for (size_t i = 0; i < destination->host_count; i++)
+		breaker_configure(&destination->hosts[i].host->breaker, &breaker,
+		    outbound_now(outbound));
+}
+
 struct destination *
 outbound_destination(struct outbound *outbound, const char *key, const char *name,
     const struct route *route, struct route_table *table, const struct way_host *hosts,
@@ -157,6 +169,9 @@ outbound_destination(struct outbound *outbound, const char *key, const char *nam
 	window_configure(&destination->window, &route->window);
 	way_unref(&destination->way);
 	destination->way = make_way(outbound, route, hosts, host_count);
+	configure_breakers(outbound, destination);
+	if (created)
+		memory_apply(outbound, destination);
 	return destination;
 }
 

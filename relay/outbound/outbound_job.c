@@ -183,6 +183,7 @@ report_hosts(struct outbound *outbound, const struct job *job, struct destinatio
 			    told->fresh ? destination_proven(destination, job->worker,
 			    told->proven) : 0, now_ms)) {
 				stats_add(outbound->cells, OUTBOUND_STAT_BREAKER_CLOSED, 1);
+				memory_changed(outbound);
 				log_breaker(destination, host, false);
 			}
 			break;
@@ -191,6 +192,7 @@ report_hosts(struct outbound *outbound, const struct job *job, struct destinatio
 			if (dispatch_host_bad(dispatch, destination, told->host, told->class,
 			    span_from_cstr(told->words), job->begun_ms, now_ms)) {
 				stats_add(outbound->cells, OUTBOUND_STAT_BREAKER_OPENED, 1);
+				memory_changed(outbound);
 				log_breaker(destination, host, true);
 			}
 			break;

@@ -22,6 +22,7 @@
  *	outbound_domain.c       mail domains are looked up
  *	outbound_failure.c      what senders are told of
  *	outbound_telling.c      who is told of which recipients
+ *	outbound_memory.c       what is known over a restart
  *	outbound_steer.c        verbs
  *	outbound_view.c         lists and explanations
  */
@@ -128,6 +129,7 @@ struct outbound {
 	TAILQ_HEAD(, letter) zombies;           /* revoked while something of them is under way */
 	size_t kept_count;
 	TAILQ_HEAD(, verb) verbs;               /* the queue is being asked for them */
+	SLIST_HEAD(, remembered) remembered;    /* suspensions of the life before, not used yet */
 	struct job_line jobs;                   /* out with the workers, or about to be */
 	uint64_t job_serial;
 	struct history_words *words;
@@ -223,6 +225,14 @@ void outbound_free_verbs(struct outbound *outbound);
 
 /* The message is gone before its wish was granted: the caller is told. */
 void letter_forget_verb(struct letter *letter);
+
+/* ---- outbound_memory.c ---- */
+
+void memory_changed(struct outbound *outbound);
+
+/* A destination is there now that was known in the life before. */
+void memory_apply(struct outbound *outbound, struct destination *destination);
+void memory_free(struct outbound *outbound);
 
 /* ---- outbound_job.c ---- */
 

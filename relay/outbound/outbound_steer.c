@@ -262,11 +262,22 @@ letter_forget_verb(struct letter *letter)
 
 /* ---- destinations ---- */
 
+/* A route with named hosts is a destination, also before its first mail. */
+static struct destination *
+find_destination(struct outbound *outbound, struct span name)
+{
+	const struct route *route = route_table_find_name(outbound->routes, name);
+
+	if (route && route->via != ROUTE_VIA_MX)
+		(void)outbound_named_destination(outbound, route);
+	return dispatch_find_destination(&outbound->dispatch, name);
+}
+
 bool
 outbound_suspend(struct outbound *outbound, struct span name, struct span reason,
     int64_t until_wall_ms)
 {
-	struct destination *destination = dispatch_find_destination(&outbound->dispatch, name);
+	struct destination *destination = find_destination(outbound, name);
 	uint64_t now_ms = outbound_now(outbound);
 	int64_t until_ms = INT64_MAX;
 
@@ -275,6 +286,7 @@ outbound_suspend(struct outbound *outbound, struct span name, struct span reason
 	if (until_wall_ms)
 		until_ms = (int64_t)now_ms + (until_wall_ms - loop_wall_ms(outbound->hub));
 	dispatch_suspend(&outbound->dispatch, destination, reason, until_ms, now_ms);
+	memory_changed(outbound);
 	outbound_wake(outbound);
 	return true;
 }
@@ -282,11 +294,12 @@ outbound_suspend(struct outbound *outbound, struct span name, struct span reason
 bool
 outbound_resume(struct outbound *outbound, struct span name)
 {
-	struct destination *destination = dispatch_find_destination(&outbound->dispatch, name);
+	struct destination *destination = find_destination(outbound, name);
 
 	if (!destination || !destination->suspended)
 		return false;
 	dispatch_resume(&outbound->dispatch, destination, outbound_now(outbound));
+	memory_changed(outbound);
 	outbound_wake(outbound);
 	return true;
 }
