@@ -5,11 +5,10 @@
 #include "queue/queue.h"
 
 void
-hop_watch_init(struct hop_watch *watch, struct span hostname, const struct envelope *envelope)
+hop_watch_init(struct hop_watch *watch, struct span hostname)
 {
 	*watch = (struct hop_watch){
 		.hostname = hostname,
-		.envelope = envelope,
 		.at_line_start = true,
 	};
 }
@@ -37,15 +36,6 @@ without_ends(struct span word)
 	return word;
 }
 
-static bool
-is_present_rcpt(const struct envelope *envelope, struct span address)
-{
-	for (size_t i = 0; i < envelope->rcpt_count; i++)
-		if (span_equal_nocase(envelope->rcpts[i].address, address))
-			return true;
-	return false;
-}
-
 /* One whole Received field. */
 static void
 hop_watch_judge(struct hop_watch *watch)
@@ -61,14 +51,8 @@ hop_watch_judge(struct hop_watch *watch)
 		watch->found = HOP_LOOP_TOO_LONG;
 	if (!word_behind(field, SPAN("by"), &word) || !span_equal_nocase(word, watch->hostname))
 		return;
-	if (!word_behind(field, SPAN("id"), &word) || !queue_id_parse(without_ends(word), &id))
-		return;
-	if (word_behind(field, SPAN("for"), &word)) {
-		if (is_present_rcpt(watch->envelope, without_ends(word)))
-			watch->found = HOP_LOOP_OWN;
-	} else if (++watch->own_count > HOP_WATCH_OWN_COUNT_MAX) {
+	if (word_behind(field, SPAN("id"), &word) && queue_id_parse(without_ends(word), &id))
 		watch->found = HOP_LOOP_OWN;
-	}
 }
 
 static void

@@ -6,21 +6,15 @@
 #include <stdint.h>
 
 #include "relay/base/span.h"
-#include "relay/mail/envelope.h"
 
 /*
  * Finds mail that goes round: it watches the header while it arrives, piece by piece.
  *
- * A Received field of our own ("by HOSTNAME" with an id of our form) is a loop at once
- * when its "for" is one of the present recipients: the same letter to the same person
- * was here before.  Our name alone is not: a letter to a mailing list passes us on its
- * way out and again on its way back to a subscriber.  A field of ours without a "for",
- * as a letter to several has it, is a loop when it is met for the third time.  And
- * more than 50 fields of anybody are one.
+ * A Received field of our own ("by HOSTNAME" with an id of our form) is a loop, and more
+ * than 50 fields of anybody are one.
  */
 enum {
 	HOP_WATCH_RECEIVED_COUNT_MAX = 50,
-	HOP_WATCH_OWN_COUNT_MAX = 2,
 	HOP_WATCH_FIELD_BYTES_MAX = 1024,
 };
 
@@ -32,10 +26,8 @@ enum hop_loop {
 
 struct hop_watch {
 	struct span hostname;                   /* borrowed */
-	const struct envelope *envelope;        /* borrowed */
 	enum hop_loop found;
 	uint32_t received_count;
-	uint32_t own_count;                     /* without "for" */
 	bool ended;                             /* the header is over */
 	bool at_line_start;
 	bool in_received;
@@ -43,8 +35,7 @@ struct hop_watch {
 	char field[HOP_WATCH_FIELD_BYTES_MAX]; /* unfolded by the search, cut when longer */
 };
 
-void hop_watch_init(struct hop_watch *watch, struct span hostname,
-    const struct envelope *envelope);
+void hop_watch_init(struct hop_watch *watch, struct span hostname);
 enum hop_loop hop_watch_feed(struct hop_watch *watch, struct span piece);
 
 #endif

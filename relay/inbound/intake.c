@@ -1,10 +1,12 @@
 #include "relay/inbound/intake.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 
 #include "relay/base/buf.h"
 #include "relay/base/mem.h"
 #include "relay/base/must.h"
+#include "relay/inbound/completion.h"
 #include "relay/inbound/hop_watch.h"
 #include "relay/mail/header.h"
 #include "relay/mail/mail_log.h"
@@ -22,6 +24,9 @@ struct intake {
 	/* of our Received field, what the queue has no room for yet */
 	struct buf trace;
 	struct hop_watch hops;
+	struct completion completion;
+	struct span hostname;           /* borrowed from the settings of the session */
+	bool submitted;                 /* by a user, and not relayed: it is made complete */
 	struct header_watch header;
 
 	/* What the log line needs when the envelope is the queue's already. */
@@ -143,7 +148,10 @@ intake_begin(struct intake_set *set, struct envelope **envelope,
 	intake_give_origin(intake, id);
 	intake_keep_for_log(intake, trace->tls_version);
 	intake_make_trace(intake, trace, id);
-	hop_watch_init(&intake->hops, trace->hostname, intake->envelope);
+	hop_watch_init(&intake->hops, trace->hostname);
+	intake->hostname = trace->hostname;
+	intake->submitted = !span_is_empty(intake->envelope->auth_user);
+	completion_init(&intake->completion);
 	header_watch_init(&intake->header, SPAN(""));
 	intake->draft = queue_begin(set->port, &terms, &draft_events, intake);
 	LIST_INSERT_HEAD(&set->intakes, intake, entry);
@@ -185,29 +193,95 @@ intake_is_loop(struct intake *intake, struct span taken, struct reply *reply_out
 	must_not_reach();
 }
 
-size_t
-intake_append(struct intake *intake, struct span octets, struct reply *reply_out)
+/* The fields that the sender's program left out go by the way of our own. */
+static void
+intake_complete(struct intake *intake)
+{
+	struct buf *id = &intake->trace;
+	size_t before = buf_len(id);
+	struct span text;
+
+	completion_fields(&intake->completion, intake->id, loop_wall_ms(intake->set->loop),
+	    intake->hostname, &intake->trace);
+	if (intake->completion.has_message_id)
+		return;
+	text = span_trim(span_skip(buf_span(id), before));
+	if (span_find_last_byte(text, '<', &before))
+		(void)snprintf(intake->header.message_id, sizeof(intake->header.message_id),
+		    "%.*s", SPAN_ARGS(span_skip(text, before)));
+}
+
+/* Octets of the message, up to where fields of ours belong; those are pending then. */
+static size_t
+intake_append_some(struct intake *intake, struct span octets)
+{
+	struct completion completion = intake->completion;
+	bool is_here = false;
+	size_t took;
+
+	if (intake->submitted && !completion.ended)
+		octets = span_first(octets, completion_scan(&completion, octets, &is_here));
+	took = octets.len > 0 ? queue_append(intake->draft, octets) : 0;
+	if (took == SIZE_MAX)
+		return SIZE_MAX;
+	if (took == octets.len) {
+		intake->completion = completion;
+		if (is_here)
+			intake_complete(intake);
+	} else if (intake->submitted) {
+		(void)completion_scan(&intake->completion, span_first(octets, took), &is_here);
+	}
+	return took;
+}
+
+/* Our own fields that the queue had no room for; false when it still has none. */
+static bool
+intake_append_trace(struct intake *intake, bool *failed_out)
 {
 	size_t took;
 
+	*failed_out = false;
+	if (buf_is_empty(&intake->trace))
+		return true;
+	took = queue_append(intake->draft, buf_span(&intake->trace));
+	*failed_out = took == SIZE_MAX;
+	if (*failed_out)
+		return false;
+	buf_consume(&intake->trace, took);
+	return buf_is_empty(&intake->trace);
+}
+
+static bool
+intake_watch(struct intake *intake, struct span taken, struct reply *reply_out)
+{
+	if (!intake->hops.ended && intake_is_loop(intake, taken, reply_out))
+		return false;
+	if (!intake->header.ended)
+		header_watch_feed(&intake->header, taken);
+	return true;
+}
+
+size_t
+intake_append(struct intake *intake, struct span octets, struct reply *reply_out)
+{
+	size_t total = 0;
+	bool failed;
+
 	must(intake->draft);
-	if (!buf_is_empty(&intake->trace)) {
-		took = queue_append(intake->draft, buf_span(&intake->trace));
+	do {
+		struct span rest = span_skip(octets, total);
+		size_t took;
+
+		if (!intake_append_trace(intake, &failed))
+			return failed ? intake_refuse(intake, reply_out) : total;
+		took = intake_append_some(intake, rest);
 		if (took == SIZE_MAX)
 			return intake_refuse(intake, reply_out);
-		buf_consume(&intake->trace, took);
-		if (!buf_is_empty(&intake->trace))
-			return 0;
-	}
-	took = queue_append(intake->draft, octets);
-	if (took == SIZE_MAX)
-		return intake_refuse(intake, reply_out);
-	if (!intake->hops.ended &&
-	    intake_is_loop(intake, span_first(octets, took), reply_out))
-		return SIZE_MAX;
-	if (!intake->header.ended)
-		header_watch_feed(&intake->header, span_first(octets, took));
-	return took;
+		if (!intake_watch(intake, span_first(rest, took), reply_out))
+			return SIZE_MAX;
+		total += took;
+	} while (!buf_is_empty(&intake->trace) && total < octets.len);
+	return total;
 }
 
 /* ---- the end */
@@ -263,6 +337,8 @@ intake_commit(struct intake *intake, bool has_8bit, bool header_has_8bit,
 	struct envelope *envelope = intake->envelope;
 
 	must(intake->draft);
+	if (intake->submitted && completion_at_end(&intake->completion))
+		intake_complete(intake);
 	if (!buf_is_empty(&intake->trace) && intake_append_rest(intake) < 0) {
 		reply_for_result(reply_out, QUEUE_FAILED);
 		return -1;

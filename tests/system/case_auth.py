@@ -1,6 +1,7 @@
 """Clients that prove who they are: PLAIN, LOGIN, SCRAM-SHA-256, EXTERNAL; and those who do not."""
 import base64
 import os
+import re
 import smtplib
 import socket
 import ssl
@@ -195,6 +196,35 @@ def test_external(site):
     check("EXTERNAL" not in client.esmtp_features["auth"], client.esmtp_features["auth"])
     check("SCRAM-SHA-256 PLAIN LOGIN" in client.esmtp_features["auth"], client.esmtp_features["auth"])
     client.close()
+
+
+def test_completion(site):
+    """Missing Date and Message-ID are added to what a user submits, and to nothing else; own ids are a loop."""
+    relay, ip = network(site, more="")
+    relay.stop()
+    relay.configure(open(relay.config_path).read().replace("accept = no", "accept = yes"))
+    relay.start()
+    for number, user in enumerate(("ann", None), 1):
+        client = smtplib.SMTP_SSL(ip, 2465, timeout=20, context=unverified()) if user else \
+            smtplib.SMTP(ip, 2525, timeout=20)
+        if user:
+            client.login(user, "geheim")
+        client.sendmail("ann@example.org", [USER], b"Subject: bare\r\n\r\nhello\r\n")
+        client.quit()
+        letter = arrived(site, number)[-1].decode()
+        for name in "\nDate: ", "\nMessage-ID: <":
+            check((name in letter) == (user is not None), letter)
+    check(re.search(r"msgid=<[0-9A-Z]{13}\.[0-9a-f]+@relay1", relay.log()), relay.log()[-1500:])
+    ours = re.search(r"Received: from.*?by relay1.chapar.test.*?\n(?=\S)", letter, re.S).group(0)
+    for head, code in ((ours, 554), (ours.replace("relay1", "relay2"), 250),
+                       ("Received: by a.example; x\r\n" * 51, 554), ("Received: by a.example; x\r\n" * 50, 250)):
+        client = smtplib.SMTP(ip, 2525, timeout=20)
+        client.ehlo()
+        client.mail("ann@example.org")
+        client.rcpt(USER)
+        said, words = client.data(head + "Subject: again\r\n\r\nhello\r\n")
+        check(said == code and (code == 250 or b"5.4.6" in words), f"{said} {words} to {head[:200]}")
+        client.close()
 
 
 def test_reload(site):

@@ -22,16 +22,17 @@ static const struct {
 } cases[] = {
 	{ "no trace at all", "Subject: x\r\n\r\nbody", HOP_LOOP_NONE },
 	{ "a hop of somebody else", THEIRS "\r\n", HOP_LOOP_NONE },
-	{ "the same recipient was here", FOR("a@site.example") THEIRS "\r\n", HOP_LOOP_OWN },
-	{ "in another case", FOR("A@Site.Example") "\r\n", HOP_LOOP_OWN },
-	{ "back from a mailing list", FOR("list@lists.example") "\r\n", HOP_LOOP_NONE },
-	{ "for several, once", SEVERAL "\r\n", HOP_LOOP_NONE },
-	{ "for several, twice", SEVERAL SEVERAL "\r\n", HOP_LOOP_NONE },
-	{ "for several, three times", SEVERAL SEVERAL SEVERAL "\r\n", HOP_LOOP_OWN },
+	{ "it was here", FOR("a@site.example") THEIRS "\r\n", HOP_LOOP_OWN },
+	{ "below others", THEIRS THEIRS FOR("a@site.example") "\r\n", HOP_LOOP_OWN },
+	{ "for somebody else", FOR("list@lists.example") "\r\n", HOP_LOOP_OWN },
+	{ "for several", SEVERAL "\r\n", HOP_LOOP_OWN },
 	{ "our name in another place", "Received: from relay.example by b.example id 0CZ7F2QK8M3AB "
 	  "for <a@site.example>; x\r\n\r\n", HOP_LOOP_NONE },
+	{ "our name below another", "Received: by a.relay.example id 0CZ7F2QK8M3AB; x\r\n\r\n",
+	  HOP_LOOP_NONE },
 	{ "an id that is none of ours", "Received: by relay.example id short for <a@site.example>;"
 	  " x\r\n\r\n", HOP_LOOP_NONE },
+	{ "no id", "Received: by relay.example with ESMTP; x\r\n\r\n", HOP_LOOP_NONE },
 	{ "a name of any case", "RECEIVED: by RELAY.EXAMPLE id 0CZ7F2QK8M3AB for <a@site.example>;"
 	  " x\r\n\r\n", HOP_LOOP_OWN },
 	{ "in the body it is text", "Subject: x\r\n\r\n" FOR("a@site.example"), HOP_LOOP_NONE },
@@ -40,12 +41,12 @@ static const struct {
 };
 
 static enum hop_loop
-watch_head(const struct envelope *envelope, struct span head, size_t piece)
+watch_head(struct span head, size_t piece)
 {
 	struct hop_watch watch;
 	enum hop_loop found = HOP_LOOP_NONE;
 
-	hop_watch_init(&watch, SPAN("relay.example"), envelope);
+	hop_watch_init(&watch, SPAN("relay.example"));
 	for (size_t at = 0; at < head.len; at += piece)
 		found = hop_watch_feed(&watch, span_slice(head, at, piece));
 	return found;
@@ -54,23 +55,17 @@ watch_head(const struct envelope *envelope, struct span head, size_t piece)
 static void
 test_cases(void **state)
 {
-	struct envelope *envelope = envelope_new();
-
 	(void)state;
-	(void)envelope_add_rcpt(envelope, SPAN("b@site.example"));
-	(void)envelope_add_rcpt(envelope, SPAN("a@site.example"));
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
 		for (size_t piece = 1; piece < 70; piece += 17)
-			if (watch_head(envelope, span_from_cstr(cases[i].head), piece) !=
+			if (watch_head(span_from_cstr(cases[i].head), piece) !=
 			    cases[i].found)
 				fail_msg("%s, in pieces of %zu", cases[i].name, piece);
-	envelope_free(&envelope);
 }
 
 static void
 test_hops(void **state)
 {
-	struct envelope *envelope = envelope_new();
 	struct buf head;
 
 	(void)state;
@@ -78,12 +73,11 @@ test_hops(void **state)
 	for (int i = 0; i < HOP_WATCH_RECEIVED_COUNT_MAX; i++)
 		assert_int_equal(buf_append_cstr(&head, THEIRS), 0);
 	assert_int_equal(buf_append_cstr(&head, "\r\n"), 0);
-	assert_int_equal(watch_head(envelope, buf_span(&head), 1000), HOP_LOOP_NONE);
+	assert_int_equal(watch_head(buf_span(&head), 1000), HOP_LOOP_NONE);
 	buf_truncate(&head, buf_len(&head) - 2);
 	assert_int_equal(buf_append_cstr(&head, THEIRS "\r\n"), 0);
-	assert_int_equal(watch_head(envelope, buf_span(&head), 1000), HOP_LOOP_TOO_LONG);
+	assert_int_equal(watch_head(buf_span(&head), 1000), HOP_LOOP_TOO_LONG);
 	buf_fini(&head);
-	envelope_free(&envelope);
 }
 
 int
