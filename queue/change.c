@@ -52,7 +52,7 @@ change_new(struct spool *spool, uint64_t id, enum change_kind kind)
 	struct change *change = mem_alloc(sizeof(*change));
 
 	arena_init(&change->arena, 0);
-	buf_init(&change->payload, STATE_BYTES_MAX);
+	buf_init(&change->payload, spool_state_bytes_max(spool));
 	change->kind = kind;
 	change->line = line_of(spool, id);
 	return change;
@@ -142,16 +142,11 @@ change_reported(struct change *change, enum queue_result result, struct place pl
 
 	if (result == QUEUE_DONE) {
 		change_durable(change, place);
-	} else if (result == QUEUE_UNKNOWN) {
-		/* No log at all: what happened stays true and is written when there is one. */
-		answer(change, QUEUE_UNKNOWN);
-		line->stalled = true;
-	} else {
-		log_error("queue: a change of %016llx cannot be recorded",
-		    (unsigned long long)line->id);
-		answer(change, result);
-		line_advance(line);
+		return;
 	}
+	/* No log at all: what happened stays true and is written when there is one. */
+	answer(change, QUEUE_UNKNOWN);
+	line->stalled = true;
 }
 
 void
@@ -280,6 +275,23 @@ submit_record(struct change *change, uint32_t revision)
 	commit_submit(&change->line->spool->committer, &change->job);
 }
 
+/* The record must fit into a segment; what people would have read gives way. */
+static void
+encode(struct change *change)
+{
+	struct message_state *state = change->line->state;
+
+	state_encode(state, &change->payload);
+	if (!buf_overflowed(&change->payload))
+		return;
+	log_warn("queue: the state of %016llx is too large; its words are dropped",
+	    (unsigned long long)change->line->id);
+	state_shorten(state);
+	buf_clear(&change->payload);
+	state_encode(state, &change->payload);
+	must(!buf_overflowed(&change->payload));        /* a commit made sure of it */
+}
+
 static void
 change_write(struct change_line *line)
 {
@@ -292,15 +304,12 @@ change_write(struct change_line *line)
 			line_advance(line);
 			return;
 		}
-		buf_init(&change->payload, STATE_BYTES_MAX);
-		state_encode(line->state, &change->payload);
+		encode(change);
 	}
 	entry->revision++;
 	if (mutant(MUTANT_OUTCOME_BEFORE_DURABLE))
 		answer(change, QUEUE_DONE);
-	if (buf_overflowed(&change->payload))
-		change_reported(change, QUEUE_FAILED, PLACE_NONE);
-	else if (change->notice)
+	if (change->notice)
 		submit_notice(change, entry->revision, buf_span(&change->payload));
 	else
 		submit_record(change, entry->revision);

@@ -15,7 +15,9 @@ enum {
 static void
 set_pressure(struct committer *committer, enum queue_pressure pressure, const char *why)
 {
-	if (committer->pressure == pressure)
+	/* Without a log there is none until a batch was written: else all would be tried again. */
+	if (committer->pressure == pressure ||
+	    (committer->pressure == PRESSURE_NO_LOG && committer->failure_count > 0))
 		return;
 	committer->pressure = pressure;
 	committer->settings.events.pressure(committer->settings.ctx, pressure, why);
@@ -60,7 +62,7 @@ refuse_first(struct committer *committer)
 	STAILQ_REMOVE_HEAD(&committer->pending, next);
 	log_error("queue: a record of %u octets does not fit into a segment",
 	    job->records[job->record_next].payload_bytes);
-	commit_report(job, QUEUE_FAILED);
+	commit_report(job, job->class == COMMIT_OUTCOME ? QUEUE_UNKNOWN : QUEUE_FAILED);
 }
 
 static bool
@@ -196,6 +198,10 @@ job_arrived(void *ctx)
 {
 	struct commit_job *job = ctx;
 
+	if (job->committer->closed) {
+		commit_report(job, QUEUE_UNKNOWN);
+		return;
+	}
 	committer_add(job->committer, job);
 	loop_at_turn_end(job->committer->settings.loop, &job->committer->task);
 }
@@ -318,7 +324,6 @@ void
 committer_fini(struct committer *committer)
 {
 	must(!loop_timer_is_running(&committer->timer));
-	loop_task_cancel(committer->settings.loop, &committer->task);
 	slots_fini(&committer->slots);
 	gather_fini(&committer->gather);
 	buf_fini(&committer->manifest);
@@ -337,6 +342,15 @@ committer_stop(struct committer *committer)
 {
 	if (!STAILQ_EMPTY(&committer->pending))
 		gathered(committer);
+	committer_refuse(committer);
+}
+
+void
+committer_refuse(struct committer *committer)
+{
 	committer->closed = true;
 	loop_timer_stop(committer->settings.loop, &committer->timer);
+	loop_timer_stop(committer->settings.loop, &committer->crowd_timer);
+	loop_task_cancel(committer->settings.loop, &committer->task);
+	refuse_pending(committer, QUEUE_FAILED, true);
 }

@@ -146,6 +146,9 @@ void committer_start(struct committer *committer);
 /* When its loop has ended. */
 void committer_stop(struct committer *committer);
 
+/* The same when nothing may be written any more: a start that failed. */
+void committer_refuse(struct committer *committer);
+
 /* Any thread.  After committer_stop() it reports at once. */
 void commit_submit(struct committer *committer, struct commit_job *job);
 

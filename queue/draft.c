@@ -148,7 +148,8 @@ chunk_arrived(struct inbox_item *item)
 		if (draft->bytes > KEEP_BYTES_MAX)
 			body_chunk_release(&chunk->chunk);
 	} else if (draft->result == QUEUE_DONE) {
-		draft->result = done->job.result;
+		/* Whatever became of the chunk, without a commit record there is no message. */
+		draft->result = done->job.result == QUEUE_FULL ? QUEUE_FULL : QUEUE_FAILED;
 	}
 	bool tell = done->job.result == QUEUE_DONE && !draft->aborted && !draft->commit_call;
 
@@ -526,12 +527,17 @@ message_commit_submit(struct message_commit *commit)
 {
 	uint32_t count = 0;
 
+	/* Again after the log was lost: what its first try left. */
+	mem_free(&commit->records);
+	buf_fini(&commit->payload);
 	encode(commit);
 	commit->job = (struct commit_job){
 		.class = commit->change ? COMMIT_OUTCOME : COMMIT_MAIL,
 		.reported = commit_reported,
 	};
-	if (buf_overflowed(&commit->payload)) {
+	if (buf_overflowed(&commit->payload) ||
+	    state_bytes_max((uint32_t)commit->envelope->rcpt_count) >
+	    spool_state_bytes_max(commit->spool)) {
 		commit->job.result = QUEUE_FAILED;      /* an envelope beyond all bounds */
 		commit_reported(&commit->job);
 		return;

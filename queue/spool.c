@@ -27,6 +27,14 @@ spool_pressure(const struct spool *spool)
 	return (enum queue_pressure)atomic_load_explicit(&spool->pressure, memory_order_relaxed);
 }
 
+size_t
+spool_state_bytes_max(const struct spool *spool)
+{
+	uint64_t bytes = spool->settings.segment_bytes / 2;
+
+	return bytes < STATE_BYTES_MAX ? (size_t)bytes : STATE_BYTES_MAX;
+}
+
 /* ---- items --------------------------------------------------------------------- */
 
 static struct span

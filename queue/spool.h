@@ -232,6 +232,9 @@ void spool_evict_wanted(struct inbox_item *item);
 uint64_t spool_now_ms(const struct spool *spool);       /* the queue's clock; the hub */
 enum queue_pressure spool_pressure(const struct spool *spool);
 
+/* What a state may take, so that it fits into any segment with all that is around it. */
+size_t spool_state_bytes_max(const struct spool *spool);
+
 /* The hub: a message's commit record is durable (or not). */
 void spool_take_commit(struct message_commit *commit);
 

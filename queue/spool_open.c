@@ -310,9 +310,22 @@ drain_all(struct spool *spool)
 	}
 }
 
+/* Jobs on their way to it are refused, and their reports still find who waits for them. */
+static void
+end_committer(struct spool *spool)
+{
+	if (!spool->committer_loop)
+		return;
+	committer_refuse(&spool->committer);
+	loop_free(&spool->committer_loop);
+	drain_all(spool);
+	committer_fini(&spool->committer);
+}
+
 static void
 spool_free(struct spool *spool)
 {
+	end_committer(spool);
 	change_drop_all(spool);
 	space_fini(spool);
 	mover_free(&spool->mover);
@@ -325,9 +338,6 @@ spool_free(struct spool *spool)
 	inbox_close(&spool->inbox);
 	index_fini(&spool->index);
 	segments_fini(&spool->segments);
-	if (spool->committer_loop)
-		committer_fini(&spool->committer);
-	loop_free(&spool->committer_loop);
 	if (spool->lock >= 0)
 		(void)spool->settings.disk->ops->unlock(spool->settings.disk, spool->lock);
 	mem_free(&spool->damage);

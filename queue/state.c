@@ -20,6 +20,8 @@ enum {
 	FLAG_HELD = 1 << 0,
 	FLAG_DELAY_NOTICE = 1 << 1,
 	RCPT_BYTES_MIN = 7,
+	RCPT_BYTES_MAX = 3 + 5 + 5 + 10 + 5,
+	VARINT_U32_BYTES = 5,
 	WORDS_BYTES_MIN = 5,
 	HOST_BYTES_MAX = 300,
 };
@@ -141,6 +143,24 @@ state_encode(const struct message_state *state, struct buf *out)
 		cursor_put_varint(out, state->events[i].rcpt_count);
 	}
 	mem_free(&numbers);
+}
+
+void
+state_shorten(struct message_state *state)
+{
+	for (uint32_t i = 0; i < state->rcpt_count; i++)
+		state->rcpts[i].words = 0;
+	state->word_count = 0;
+	state->event_count = 0;
+	state->why = SPAN("");
+}
+
+uint64_t
+state_bytes_max(uint32_t rcpt_count)
+{
+	/* Open attempts are of different recipients, but for some that were cut short. */
+	return 64 + STATE_ATTEMPT_COUNT_MAX * (HOST_BYTES_MAX + 20) +
+	    (uint64_t)rcpt_count * (RCPT_BYTES_MAX + 2 * VARINT_U32_BYTES);
 }
 
 static uint32_t

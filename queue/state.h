@@ -74,6 +74,13 @@ void state_free(struct message_state **state);
 
 void state_encode(const struct message_state *state, struct buf *out);
 
+/*
+ * Drops the words of peers, the events and the reason of a hold: all that is told
+ * to people only.  Then the octets are at most this many.
+ */
+void state_shorten(struct message_state *state);
+uint64_t state_bytes_max(uint32_t rcpt_count);
+
 /* NULL when the octets are none. */
 struct message_state *state_decode(struct span bytes);
 

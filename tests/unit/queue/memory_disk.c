@@ -28,11 +28,23 @@ take_error(struct memory_disk *memory, int *error)
 {
 	int taken = *error;
 
-	if (!taken || memory->error_count == 0)
+	if (!taken || memory->error_count == 0 || memory->error_skip-- > 0)
 		return 0;
+	memory->error_skip = 0;
 	if (memory->error_count > 0 && --memory->error_count == 0)
 		*error = 0;
 	return taken;
+}
+
+/* One that was removed, and nobody has open. */
+static struct memory_file *
+unused_file(struct memory_disk *memory)
+{
+	for (int i = 0; i < memory->file_count; i++) {
+		if (!memory->files[i].name[0] && memory->files[i].open_count == 0)
+			return &memory->files[i];
+	}
+	return memory->file_count < 256 ? &memory->files[memory->file_count++] : NULL;
 }
 
 static int
@@ -44,14 +56,15 @@ memory_open(struct disk *disk, const char *name, enum disk_open how, int *file_o
 	if (how == DISK_OPEN_CREATE) {
 		if (file)
 			return EEXIST;
-		if (memory->file_count == 256)
+		file = unused_file(memory);
+		if (!file)
 			return ENFILE;
-		file = &memory->files[memory->file_count++];
 		*file = (struct memory_file){ 0 };
 		(void)snprintf(file->name, sizeof(file->name), "%s", name);
 	}
 	if (!file)
 		return ENOENT;
+	file->open_count++;
 	*file_out = (int)(file - memory->files);
 	return 0;
 }
@@ -59,8 +72,7 @@ memory_open(struct disk *disk, const char *name, enum disk_open how, int *file_o
 static int
 memory_close(struct disk *disk, int file)
 {
-	(void)disk;
-	(void)file;
+	memory_of(disk)->files[file].open_count--;
 	return 0;
 }
 
@@ -294,5 +306,6 @@ memory_disk_copy(struct memory_disk *to, const struct memory_disk *from)
 		file->data = mem_dup(from->files[i].data ? from->files[i].data : "",
 		    from->files[i].size);
 		file->capacity = file->size;
+		file->open_count = 0;
 	}
 }

@@ -15,6 +15,7 @@ struct memory_file {
 	char name[DISK_NAME_BYTES_MAX];
 	char *data;
 	uint64_t size, capacity;
+	int open_count;
 };
 
 struct memory_disk {
@@ -26,6 +27,7 @@ struct memory_disk {
 	bool is_locked;
 
 	int write_error, sync_error, read_error;        /* for the next calls */
+	int error_skip;                                 /* so many go well before */
 	int error_count;                                /* how many calls fail; -1 all */
 	uint64_t sync_count, written_bytes;
 };
