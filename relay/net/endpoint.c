@@ -51,6 +51,8 @@ endpoint_parse_ip(struct span text, uint16_t port, struct endpoint *endpoint_out
 		if (has_zone && !parse_scope(zone, &endpoint.scope))
 			return false;
 		if (memcmp(endpoint.ip, mapped_prefix, sizeof(mapped_prefix)) == 0) {
+			if (has_zone)
+				return false;
 			memmove(endpoint.ip, endpoint.ip + sizeof(mapped_prefix), 4);
 			memset(endpoint.ip + 4, 0, 12);
 			endpoint.family = ENDPOINT_IPV4;
@@ -118,8 +120,10 @@ endpoint_parse(struct span text, uint16_t default_port, struct endpoint *endpoin
 	if (span_starts_with(text, SPAN("unix:"))) {
 		struct span path = span_skip(text, 5);
 		struct endpoint endpoint = { .family = ENDPOINT_UNIX };
+		size_t at;
 
-		if (path.len == 0 || path.len >= ENDPOINT_PATH_BYTES_MAX)
+		if (path.len == 0 || path.len >= ENDPOINT_PATH_BYTES_MAX ||
+		    span_find_byte(path, '\0', &at))
 			return err_set(err, ERR_FORMAT,
 			    "expected a path of at most %d octets behind unix:",
 			    ENDPOINT_PATH_BYTES_MAX - 1);
@@ -225,11 +229,15 @@ endpoint_is_unspecified(const struct endpoint *endpoint)
 	    memcmp(endpoint->ip, zeros, ip_bytes(endpoint)) == 0;
 }
 
-/* RFC 1123 section 2.1, with the underscore that service names have. */
+/*
+ * RFC 1123 section 2.1, with the underscore that service names have.  The last label is no
+ * number: that is an address which somebody misspelt.
+ */
 static bool
 is_host_name(struct span name)
 {
-	struct span label, rest = name;
+	struct span label = name, rest = name;
+	uint64_t number;
 
 	if (name.len == 0 || name.len >= HOST_BYTES_MAX)
 		return false;
@@ -242,7 +250,7 @@ is_host_name(struct span name)
 			    label.data[i] != '_')
 				return false;
 	}
-	return true;
+	return !span_parse_u64(label, UINT64_MAX, &number);
 }
 
 int
