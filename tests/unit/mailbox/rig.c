@@ -173,8 +173,11 @@ fault_truncate(struct box_disk *disk, int file, uint64_t size)
 static int
 fault_lock(struct box_disk *disk, int file)
 {
+	struct fault_disk *fault = container_of(disk, struct fault_disk, disk);
 	int error;
 
+	if (fault->before_lock != NULL)
+		fault->before_lock(fault->ctx);
 	if (fails(disk, FAULT_LOCK, &error))
 		return error;
 	return below()->ops->lock(below(), file);

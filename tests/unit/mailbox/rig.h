@@ -40,6 +40,7 @@ struct fault_disk {
 	bool hit;
 	/* Called before every write, if set: another program at work. */
 	void (*before_write)(void *ctx);
+	void (*before_lock)(void *ctx);
 	void *ctx;
 	size_t write_bytes_max;         /* of one call; 0: no bound */
 	bool syncs_nothing;             /* for tests of many states, which ask no disk */
