@@ -190,6 +190,17 @@ swap_for_other_file(struct scene *scene)
 	assert_int_equal(rename(fresh, scene->rig.path), 0);
 }
 
+/* As log rotation does it: what was opened goes on to exist. */
+static void
+move_it_away(struct scene *scene)
+{
+	char away[128];
+
+	(void)snprintf(away, sizeof(away), "%s/away", scene->rig.directory);
+	assert_int_equal(rename(scene->rig.path, away), 0);
+	rig_write(scene->rig.path, "");
+}
+
 static void
 remove_it(struct scene *scene)
 {
@@ -212,6 +223,7 @@ static const struct {
 } swaps[] = {
 	{ "for a symbolic link", swap_for_link, false },
 	{ "for another file", swap_for_other_file, true },
+	{ "for another file, and is kept itself", move_it_away, true },
 	{ "for nothing", remove_it, true },
 	{ "for a file with two names", give_it_a_second_name, false },
 };
