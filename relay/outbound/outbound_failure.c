@@ -4,6 +4,7 @@
 #include "relay/base/mem.h"
 #include "relay/base/must.h"
 #include "relay/mail/mail_log.h"
+#include "relay/outbound/mutant.h"
 
 /*
  * What senders are told of: failures, that it takes long, and success if they asked for
@@ -159,6 +160,8 @@ record(struct telling *telling, struct queue_draft *draft, struct envelope *noti
 		.delay_notice_sent = telling->action == DSN_DELAYED,
 	};
 
+	if (draft && outbound_mutant(OUTBOUND_MUTANT_NOTICE_WITHOUT_MARK))
+		change.outcome_count = 0;
 	if (draft) {
 		change.notice = &draft;
 		change.notice_envelope = &notice;

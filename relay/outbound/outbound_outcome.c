@@ -7,6 +7,7 @@
 #include "relay/base/mem.h"
 #include "relay/base/must.h"
 #include "relay/mail/mail_log.h"
+#include "relay/outbound/mutant.h"
 
 /*
  * What becomes of each recipient of a unit after an attempt.  Recipients with the
@@ -331,6 +332,11 @@ sort_out(struct applying *it)
 		struct job_outcome *outcome = &it->job->outcomes[i];
 		enum lot lot = lot_of(it, outcome);
 
+		if ((outbound_mutant(OUTBOUND_MUTANT_MARK_BEFORE_REPLY) &&
+		     outcome->fate == CALL_FATE_UNCERTAIN) ||
+		    (outbound_mutant(OUTBOUND_MUTANT_FORGET_RCPT) && lot >= LOT_DEFERRED &&
+		     i > 0 && i + 1 == it->job->outcome_count))
+			lot = LOT_SETTLED;
 		fill_words(it, outcome);
 		it->lots[i] = (uint8_t)lot;
 		it->counts[lot]++;
