@@ -8,22 +8,55 @@
 
 /* ---- retry */
 
+/* Nothing changes where the option is not set. */
+static int
+read_schedule(const struct conf_block *block, const char *option,
+    struct retry_schedule *schedule, struct err *err)
+{
+	size_t count = conf_list_count(block, option);
+
+	if (count > 0)
+		schedule->interval_count = count;
+	for (size_t i = 0; i < count; i++) {
+		struct span text = span_from_cstr(conf_list_string(block, option, i));
+
+		if (units_parse_duration(text, &schedule->interval_ms[i], err) < 0)
+			return conf_fail(block, option, err,
+			    "\"%.*s\": expected a duration like 30s or 5m", SPAN_ARGS(text));
+	}
+	return 0;
+}
+
+static int
+read_schedules(const struct conf_block *block, struct retry_policy *retry, struct err *err)
+{
+	static const struct {
+		const char *option;
+		enum retry_class class;
+	} classes[] = {
+		{ "greylisted", RETRY_GREYLISTED }, { "mailbox_full", RETRY_MAILBOX_FULL },
+		{ "rate", RETRY_RATE }, { "dns", RETRY_DNS }, { "tls", RETRY_TLS },
+		{ "connect", RETRY_CONNECT }, { "protocol", RETRY_PROTOCOL },
+		{ "reputation", RETRY_REPUTATION }, { "uncertain", RETRY_UNCERTAIN },
+		{ "other", RETRY_OTHER },
+	};
+
+	for (int class = 0; class < RETRY_CLASS_COUNT; class++)
+		if (read_schedule(block, "schedule", &retry->by_class[class], err) < 0)
+			return -1;
+	for (size_t i = 0; i < sizeof(classes) / sizeof(*classes); i++)
+		if (read_schedule(block, classes[i].option,
+		    &retry->by_class[classes[i].class], err) < 0)
+			return -1;
+	return 0;
+}
+
 static int
 read_retry(const struct conf_block *block, struct retry_policy *retry, struct err *err)
 {
-	size_t count = conf_list_count(block, "schedule");
-	struct retry_schedule schedule = { .interval_count = count };
-
 	retry_policy_init(retry);
-	for (size_t i = 0; i < count; i++) {
-		struct span text = span_from_cstr(conf_list_string(block, "schedule", i));
-
-		if (units_parse_duration(text, &schedule.interval_ms[i], err) < 0)
-			return conf_fail(block, "schedule", err,
-			    "\"%.*s\": expected a duration like 30s or 5m", SPAN_ARGS(text));
-	}
-	for (int class = 0; count > 0 && class < RETRY_CLASS_COUNT; class++)
-		retry->by_class[class] = schedule;
+	if (read_schedules(block, retry, err) < 0)
+		return -1;
 	retry->lifetime_ms = conf_duration_ms(block, "lifetime");
 	retry->delay_notice_ms = conf_duration_ms(block, "delay_notice");
 	retry->jitter_percent = (unsigned)conf_int(block, "jitter");
@@ -176,6 +209,7 @@ route_numbers(const struct conf_block *block, struct route_settings *route)
 	route->window.start = (uint32_t)conf_int(block, "connections_at_first");
 	if (route->window.start > route->window.max)
 		route->window.start = route->window.max;
+	route->rate_minute = (uint32_t)conf_int(block, "messages_a_minute");
 	route->timeouts.connect_ms = conf_duration_ms(block, "connect_timeout");
 	route->timeouts.greeting_ms = conf_duration_ms(block, "greeting_timeout");
 	route->timeouts.command_ms = conf_duration_ms(block, "command_timeout");

@@ -144,6 +144,8 @@ static const struct conf_option route_options[] = {
 	  .help = "Connections at a time to one destination." },
 	{ .name = "connections_at_first", .type = CONF_INT, .fallback = "2", .min = 1,
 	  .max = 10000, .help = "As many before any has succeeded." },
+	{ .name = "messages_a_minute", .type = CONF_INT, .fallback = "0", .max = 100000000,
+	  .help = "Attempts a minute to one destination, evenly spread; 0: no limit." },
 	{ .name = "connect_timeout", .type = CONF_DURATION, .fallback = "30s", .min = 100,
 	  .help = "For one address to answer." },
 	{ .name = "greeting_timeout", .type = CONF_DURATION, .fallback = "5m", .min = 100,
@@ -160,11 +162,27 @@ static const struct conf_option route_options[] = {
 	  .help = "How long a connection without work is kept." },
 };
 
+/* One kind of failure with a schedule of its own. */
+#define RETRY_CLASS_ROW(word, text) \
+	{ .name = word, .type = CONF_STRING_LIST, .max = RETRY_INTERVAL_COUNT_MAX, \
+	  .check = relay_config_check_interval, .example = "5m, 30m, 1h", \
+	  .help = "Instead of schedule, for one kind of failure. " text }
+
 static const struct conf_option retry_options[] = {
 	{ .name = "schedule", .type = CONF_STRING_LIST, .max = RETRY_INTERVAL_COUNT_MAX,
 	  .check = relay_config_check_interval, .example = "1m, 5m, 30m, 2h",
 	  .help = "Times between attempts, the last again and again; unset: a schedule for "
 		  "each kind of failure." },
+	RETRY_CLASS_ROW("greylisted", "Where the peer says that it greylists."),
+	RETRY_CLASS_ROW("mailbox_full", "Where a mailbox is full."),
+	RETRY_CLASS_ROW("rate", "Where the peer says that mail comes too fast."),
+	RETRY_CLASS_ROW("dns", "Where names cannot be looked up."),
+	RETRY_CLASS_ROW("tls", "Where TLS of the wanted kind is not to be had."),
+	RETRY_CLASS_ROW("connect", "Where no connection comes about, or a letter loses it again."),
+	RETRY_CLASS_ROW("protocol", "Where the peer speaks nonsense."),
+	RETRY_CLASS_ROW("reputation", "Where the peer refuses our address for now."),
+	RETRY_CLASS_ROW("uncertain", "Where the peer may have the letter and did not say so."),
+	RETRY_CLASS_ROW("other", "For all other refusals for the time being."),
 	{ .name = "lifetime", .type = CONF_DURATION, .fallback = "5d", .min = 1000,
 	  .help = "After this the sender gets the mail back." },
 	{ .name = "delay_notice", .type = CONF_DURATION, .fallback = "4h",

@@ -91,121 +91,6 @@ host_is_good(struct attempt *attempt)
 		keep_text(host->tls, sizeof(host->tls), "none");
 }
 
-/* ---- outcomes ---- */
-
-/* The unit's recipients are in ascending order. */
-static struct job_outcome *
-outcome_of(struct job *job, size_t rcpt)
-{
-	size_t low = 0, high = job->outcome_count;
-
-	while (low < high) {
-		size_t middle = (low + high) / 2;
-
-		if (job->outcomes[middle].rcpt < rcpt)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	must(low < job->outcome_count && job->outcomes[low].rcpt == rcpt);
-	return &job->outcomes[low];
-}
-
-/* RFC 5321 section 4.5.3.1.10: too many recipients; the rest goes in a transaction of its own. */
-static bool
-wants_fewer_rcpts(const struct reply *reply)
-{
-	return reply->code == 452 && strcmp(reply->status, "4.5.3") == 0;
-}
-
-/* The host cannot take mail at all now; another one may (RFC 3463 section 3.4). */
-static bool
-is_about_host(const struct reply *reply)
-{
-	return reply->code == 421 || strcmp(reply->status, "4.3.1") == 0 ||
-	    strcmp(reply->status, "4.3.2") == 0;
-}
-
-enum heard {
-	HEARD_DECIDED,
-	HEARD_AGAIN,            /* in another transaction with this host */
-	HEARD_NOTHING,          /* with another host */
-};
-
-static enum heard
-hear(struct attempt *attempt, const struct call_outcome *said)
-{
-	struct job_outcome *outcome = outcome_of(attempt->job, said->rcpt);
-	bool keep_words = said->fate == CALL_FATE_UNTRIED && outcome->reply.code != 0;
-
-	if (!keep_words) {
-		outcome->reply = said->reply;
-		outcome->host = (uint8_t)attempt->at;
-	}
-	outcome->fate = said->fate;
-	switch (said->fate) {
-	case CALL_FATE_UNTRIED:
-		return HEARD_NOTHING;
-	case CALL_FATE_DEFERRED:
-		if (wants_fewer_rcpts(&said->reply))
-			return HEARD_AGAIN;
-		if (is_about_host(&said->reply))
-			return HEARD_NOTHING;
-		break;
-	case CALL_FATE_UNCERTAIN:
-		attempt->job->lost = true;
-		break;
-	case CALL_FATE_DELIVERED:
-		outcome->notices_passed = call_passes_notices(attempt->link->call);
-		break;
-	case CALL_FATE_FAILED:
-		break;
-	}
-	outcome->decided = true;
-	return HEARD_DECIDED;
-}
-
-/* What the peer said stands; nobody else is asked. */
-static void
-decide(struct attempt *attempt, const size_t *rcpts, size_t count)
-{
-	for (size_t i = 0; i < count; i++)
-		outcome_of(attempt->job, rcpts[i])->decided = true;
-}
-
-static void
-hear_all(struct attempt *attempt, const struct call_outcome *outcomes, size_t count)
-{
-	size_t untried = 0, about_host = 0, again = 0;
-
-	must(count == attempt->rcpt_count);
-	for (size_t i = 0; i < count; i++) {
-		switch (hear(attempt, &outcomes[i])) {
-		case HEARD_DECIDED:
-			break;
-		case HEARD_AGAIN:
-			attempt->again_rcpts[again++] = outcomes[i].rcpt;
-			break;
-		case HEARD_NOTHING:
-			attempt->rcpts[untried++] = outcomes[i].rcpt;
-			about_host += outcomes[i].fate == CALL_FATE_DEFERRED;
-			break;
-		}
-	}
-	/* Without progress another transaction would say the same. */
-	if (again == count) {
-		decide(attempt, attempt->again_rcpts, again);
-		again = 0;
-	}
-	/* It took others, so it is alive: what it said was about these recipients. */
-	if (about_host > 0 && about_host == untried && untried < count) {
-		decide(attempt, attempt->rcpts, untried);
-		untried = 0;
-	}
-	attempt->rcpt_count = untried;
-	attempt->again_count = again;
-}
-
 /* ---- a transaction ---- */
 
 static void
@@ -214,6 +99,21 @@ body_is_ready(void *ctx)
 	struct attempt *attempt = ctx;
 
 	call_body_ready(attempt->link->call);
+}
+
+/* As many recipients as the peer takes in one transaction, by its own word or as was seen. */
+static size_t
+sent_count(const struct attempt *attempt)
+{
+	uint64_t stated = call_limits(attempt->link->call).rcpt_count_max;
+	uint64_t seen = attempt->site->rcpt_count_max;
+	size_t count = attempt->rcpt_count;
+
+	if (stated && count > stated)
+		count = stated;
+	if (seen && count > seen)
+		count = seen;
+	return count;
 }
 
 static void
@@ -225,10 +125,11 @@ send_message(struct attempt *attempt)
 	    body_is_ready, attempt);
 	attempt->feeding = true;
 	attempt->sending = true;
+	attempt->sent_count = sent_count(attempt);
 	call_send(attempt->link->call, &(struct call_message){
 		.envelope = job->envelope,
 		.rcpts = attempt->rcpts,
-		.rcpt_count = attempt->rcpt_count,
+		.rcpt_count = attempt->sent_count,
 		.body = &attempt->feed.source,
 		.body_bytes = job->envelope->body_bytes,
 	});
@@ -282,6 +183,16 @@ body_failed(struct attempt *attempt)
 }
 
 static void
+leave_link(struct attempt *attempt)
+{
+	struct link *link = attempt->link;
+
+	link->attempt = NULL;
+	attempt->link = NULL;
+	call_quit(link->call);
+}
+
+static void
 call_message_done(void *ctx, struct call *call, const struct call_outcome *outcomes, size_t count)
 {
 	struct link *link = ctx;
@@ -290,12 +201,20 @@ call_message_done(void *ctx, struct call *call, const struct call_outcome *outco
 	must(attempt && attempt->sending);
 	attempt->sending = false;
 	remember_peer(attempt, call);
-	hear_all(attempt, outcomes, count);
+	attempt_hear_all(attempt, outcomes, count);
 	(void)body_failed(attempt);
 	body_feed_stop(&attempt->feed);
 	attempt->feeding = false;
 	if (!call_is_ready(call))
 		return;                 /* closed() says why */
+	if (attempt->again_count > 0 && pool_link_is_spent(link)) {
+		/* The rest over a new connection to the same host. */
+		again_is_untried(attempt);
+		leave_link(attempt);
+		attempt->again = true;
+		next_host(attempt);
+		return;
+	}
 	if (send_rest(attempt))
 		return;
 	if (attempt->rcpt_count == 0) {
@@ -306,9 +225,7 @@ call_message_done(void *ctx, struct call *call, const struct call_outcome *outco
 	}
 	/* It talks, but takes no mail. */
 	host_is_bad(attempt, RETRY_OTHER, outcomes[0].reply.text);
-	link->attempt = NULL;
-	attempt->link = NULL;
-	call_quit(call);
+	leave_link(attempt);
 	attempt->at++;
 	next_host(attempt);
 }
@@ -551,8 +468,8 @@ attempt_start(struct site *site, struct job *job, struct link *link)
 static void
 give_up_transaction(struct attempt *attempt)
 {
-	for (size_t i = 0; i < attempt->rcpt_count; i++) {
-		struct job_outcome *outcome = outcome_of(attempt->job, attempt->rcpts[i]);
+	for (size_t i = 0; i < attempt->sent_count; i++) {
+		struct job_outcome *outcome = attempt_outcome_of(attempt->job, attempt->rcpts[i]);
 
 		outcome->fate = CALL_FATE_UNCERTAIN;
 		outcome->decided = true;

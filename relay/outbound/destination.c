@@ -3,6 +3,7 @@
 #include "relay/base/mem.h"
 #include "relay/base/must.h"
 #include "relay/outbound/dispatch.h"
+#include "relay/outbound/route.h"
 
 /*
  * Jobs handed to a worker for each connection that works: while one is answered
@@ -152,6 +153,47 @@ destination_forget_proven(struct destination *destination)
 {
 	for (size_t i = 0; i < destination->worker_count; i++)
 		destination->workers[i].proven = 0;
+}
+
+#define DESTINATION_SECOND_US ((uint64_t)1000 * 1000)
+
+static uint64_t
+rate_interval_us(const struct destination *destination)
+{
+	uint32_t rate = destination->route ? destination->route->rate_minute : 0;
+
+	return rate ? 60 * DESTINATION_SECOND_US / rate : 0;
+}
+
+int64_t
+destination_rate_ms(const struct destination *destination)
+{
+	uint64_t interval_us = rate_interval_us(destination);
+	uint64_t burst_us = interval_us < DESTINATION_SECOND_US ?
+	    DESTINATION_SECOND_US - interval_us : 0;
+
+	if (interval_us == 0 || destination->rate_us <= burst_us)
+		return 0;
+	return (int64_t)((destination->rate_us - burst_us + 999) / 1000);
+}
+
+void
+destination_rate_take(struct destination *destination, uint64_t now_ms)
+{
+	uint64_t now_us = now_ms * 1000;
+
+	if (destination->rate_us < now_us)
+		destination->rate_us = now_us;
+	destination->rate_us += rate_interval_us(destination);
+}
+
+void
+destination_rate_give_back(struct destination *destination)
+{
+	uint64_t interval_us = rate_interval_us(destination);
+
+	destination->rate_us -= interval_us < destination->rate_us ? interval_us :
+	    destination->rate_us;
 }
 
 uint32_t

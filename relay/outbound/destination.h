@@ -76,6 +76,7 @@ struct destination {
 
 	struct window window;
 	uint32_t running_count;
+	uint64_t rate_us;               /* the next attempt is not before, less what may burst */
 	uint64_t attempt_count;         /* jobs that came back tried, since it is known */
 	uint64_t waiting_count;         /* units that wait for a time of their own */
 	uint64_t domain_count;          /* domains whose mail goes here */
@@ -139,6 +140,16 @@ void destination_forget_proven(struct destination *destination);
 
 /* When a host may be tried: 0 now, INT64_MAX not before something comes back. */
 int64_t destination_allowed_ms(const struct destination *destination, uint64_t now_ms);
+
+/*
+ * When its rate allows an attempt; NOW or before: now.  rate_minute attempts a minute, evenly,
+ * and not more than those of one second at once.
+ */
+int64_t destination_rate_ms(const struct destination *destination);
+void destination_rate_take(struct destination *destination, uint64_t now_ms);
+
+/* The attempt did not begin. */
+void destination_rate_give_back(struct destination *destination);
 
 /* Jobs it may have at a time. */
 uint32_t destination_capacity(const struct destination *destination);

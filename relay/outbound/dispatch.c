@@ -471,6 +471,7 @@ start_one(struct dispatch *dispatch, struct destination *destination, uint64_t n
 		destination->workers[order.worker].running++;
 		dispatch->worker_running[order.worker]++;
 		destination->used_ms = now_ms;
+		destination_rate_take(destination, now_ms);
 		dispatch->running_count++;
 		settings->ops->start(settings->ctx, unit, &order);
 	}
@@ -536,7 +537,6 @@ enum queue_reason
 dispatch_destination_reason(const struct dispatch *dispatch,
     const struct destination *destination, uint64_t now_ms)
 {
-	(void)now_ms;
 	if (destination->suspended)
 		return REASON_SUSPENDED;
 	if (dispatch->paused)
@@ -548,6 +548,8 @@ dispatch_destination_reason(const struct dispatch *dispatch,
 			return dispatch_class_reason(class);
 		return REASON_DESTINATION_BREAKER;
 	}
+	if (destination_rate_ms(destination) > (int64_t)now_ms)
+		return REASON_RATE_LIMIT;
 	if (destination->running_count >= destination_capacity(destination) ||
 	    dispatch->running_count >= dispatch->settings.running_max)
 		return REASON_CONCURRENCY_LIMIT;
@@ -584,6 +586,8 @@ dispatch_unit_next_ms(const struct dispatch *dispatch, const struct unit *unit, 
 	case UNIT_READY:
 		if (unit->destination->suspended)
 			return unit->destination->suspend_until_ms;
+		if (destination_rate_ms(unit->destination) > (int64_t)now_ms)
+			return destination_rate_ms(unit->destination);
 		return destination_allowed_ms(unit->destination, now_ms);
 	case UNIT_NEW:
 	case UNIT_RESOLVING:

@@ -41,7 +41,11 @@ dispatch_refresh(struct dispatch *dispatch, struct destination *destination, uin
 	if (destination->suspended) {
 		wake_ms = destination->suspend_until_ms;
 	} else if (destination->ready_count > 0) {
-		if (destination_is_open_for_mail(destination)) {
+		int64_t rate_ms = destination_rate_ms(destination);
+
+		if (rate_ms > (int64_t)now_ms) {
+			wake_ms = rate_ms;
+		} else if (destination_is_open_for_mail(destination)) {
 			active = destination->running_count < destination_capacity(destination);
 		} else {
 			int64_t allowed_ms = destination_allowed_ms(destination, now_ms);

@@ -233,6 +233,7 @@ settle_by_end(struct outbound *outbound, struct job *job, struct unit *unit)
 		outcome_apply(outbound, job, unit);
 		return;
 	case JOB_NOT_STARTED:
+		destination_rate_give_back(unit->destination);
 		outcome_close_batch(outbound, job);
 		if (letter->wish != WISH_NONE || letter->revoked)
 			dispatch_defer(&outbound->dispatch, unit, INT64_MAX, now_ms);

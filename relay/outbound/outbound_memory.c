@@ -105,7 +105,8 @@ read_suspension(struct outbound *outbound, const struct span *fields, size_t cou
 	struct remembered *remembered;
 	uint64_t until;
 
-	if (count < 3 || span_is_empty(fields[1]) || !span_parse_u64(fields[2], INT64_MAX, &until) ||
+	if (count < 3 || span_is_empty(fields[1]) ||
+	    !span_parse_u64(fields[2], INT64_MAX, &until) ||
 	    (until && (int64_t)until <= loop_wall_ms(outbound->hub)))
 		return;
 	remembered = mem_alloc(sizeof(*remembered));
@@ -116,7 +117,7 @@ read_suspension(struct outbound *outbound, const struct span *fields, size_t cou
 	SLIST_INSERT_HEAD(&outbound->remembered, remembered, next);
 }
 
-/* A time since the start of this machine may lie before it. */
+/* A time of the life before may lie before the start of this machine. */
 static uint64_t
 not_negative(int64_t ms)
 {

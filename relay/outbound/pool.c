@@ -140,6 +140,15 @@ pool_drop_link(struct link *link)
 	schedule_check(pool);
 }
 
+bool
+pool_link_is_spent(const struct link *link)
+{
+	uint64_t stated = call_limits(link->call).message_count_max;
+
+	return link->message_count >= POOL_LINK_MESSAGES_MAX ||
+	    (stated && call_message_count(link->call) >= stated);
+}
+
 void
 pool_release_link(struct link *link)
 {
@@ -151,8 +160,8 @@ pool_release_link(struct link *link)
 	link->attempt = NULL;
 	if (!call_is_ready(link->call))
 		return;                 /* closed() follows */
-	if (pool->stopping || link->way != site->way ||
-	    ++link->message_count >= POOL_LINK_MESSAGES_MAX) {
+	link->message_count++;
+	if (pool->stopping || link->way != site->way || pool_link_is_spent(link)) {
 		call_quit(link->call);
 		return;
 	}

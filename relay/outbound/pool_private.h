@@ -8,7 +8,7 @@
 #include "relay/outbound/pool.h"
 
 /*
- * Between pool.c and attempt.c only.
+ * Between pool.c, attempt.c and attempt_outcome.c only.
  *
  * A site is a destination as this worker sees it.  A link is one connection of it;
  * an attempt is one job that runs, with at most one link at a time.  A link that
@@ -36,6 +36,7 @@ struct site {
 	uint32_t connection_max;
 	uint32_t link_count;
 	uint32_t attempt_count;
+	size_t rcpt_count_max;          /* recipients it took in one transaction; 0: all so far */
 	TAILQ_HEAD(, link) links;
 	struct job_line waiting;                /* with their envelopes: for a connection */
 	bool is_starved;                /* on the pool's line: waits for room */
@@ -57,6 +58,7 @@ struct attempt {
 	bool feeding;
 	size_t *rcpts;                  /* still to be tried, indices into the envelope */
 	size_t rcpt_count;
+	size_t sent_count;              /* of rcpts: in the transaction under way */
 	size_t *again_rcpts;            /* the peer wants them in a transaction of their own */
 	size_t again_count;
 };
@@ -86,6 +88,18 @@ void attempt_start(struct site *site, struct job *job, struct link *link);
 /* Ends it now; the job goes back with what is known. */
 void attempt_cut(struct attempt *attempt, bool force);
 
+/* ---- attempt_outcome.c ---- */
+
+/* The unit's recipients are in ascending order. */
+struct job_outcome *attempt_outcome_of(struct job *job, size_t rcpt);
+
+/*
+ * A transaction is over.  What is left to do is in attempt->again_rcpts, for another one
+ * with this host, and in attempt->rcpts, for other hosts.
+ */
+void attempt_hear_all(struct attempt *attempt, const struct call_outcome *outcomes,
+    size_t count);
+
 /* ---- pool.c ---- */
 
 /* An idle link of the site to that host, taken out of idleness; NULL: none. */
@@ -93,6 +107,9 @@ struct link *pool_take_idle(struct site *site, uint8_t host);
 
 /* A new link that the attempt uses; its call is to be started. */
 struct link *pool_add_link(struct attempt *attempt, uint8_t host);
+
+/* It has taken as many messages as it takes. */
+bool pool_link_is_spent(const struct link *link);
 
 /* The attempt is through with it: next job, idle, or QUIT. */
 void pool_release_link(struct link *link);

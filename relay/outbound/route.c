@@ -194,6 +194,7 @@ add_rule(struct route_table *table, const struct route_settings *from, struct er
 		.mx_port = from->mx_port ? from->mx_port : ROUTE_SMTP_PORT,
 		.tls = from->tls,
 		.window = from->window,
+		.rate_minute = from->rate_minute,
 		.timeouts = from->timeouts,
 	};
 	if (from->tls.name)

@@ -98,6 +98,7 @@ struct route_settings {
 	uint16_t mx_port;               /* 0: 25 */
 	struct tls_policy tls;
 	struct window_settings window;
+	uint32_t rate_minute;           /* attempts a minute to one destination; 0: no limit */
 	const struct retry_policy *retry;       /* schedules, lifetime, delay notice; NULL: ours */
 	struct route_timeouts timeouts;
 };
@@ -114,6 +115,7 @@ struct route {
 	uint16_t mx_port;
 	struct tls_policy tls;
 	struct window_settings window;
+	uint32_t rate_minute;
 	struct retry_policy retry;
 	struct route_timeouts timeouts;
 };

@@ -353,6 +353,17 @@ call_passes_notices(const struct call *call)
 	return call->client && smtp_peer_offers(smtp_client_peer(call->client), SMTP_DSN);
 }
 
+struct call_limits
+call_limits(const struct call *call)
+{
+	const struct smtp_peer *peer = call->client ? smtp_client_peer(call->client) : NULL;
+
+	return (struct call_limits){
+		.rcpt_count_max = peer ? peer->rcpt_count_max : 0,
+		.message_count_max = peer ? peer->mail_count_max : 0,
+	};
+}
+
 size_t
 call_message_count(const struct call *call)
 {

@@ -179,6 +179,14 @@ const struct tls_info *call_tls_info(const struct call *call);
  */
 bool call_passes_notices(const struct call *call);
 
+/* What the peer has said that it takes (RFC 9422); 0: nothing.  Once ready. */
+struct call_limits {
+	uint64_t rcpt_count_max;        /* recipients in a transaction */
+	uint64_t message_count_max;     /* transactions on this connection */
+};
+
+struct call_limits call_limits(const struct call *call);
+
 size_t call_message_count(const struct call *call);
 
 const char *call_end_name(enum call_end end);
