@@ -29,3 +29,6 @@ def test_idle_tls(site):
 def test_idle_plain(site):
     """4,000 idle connections in clear cost at most 4 kB each."""
     measure(site, 4000, False, idle.PLAIN_BYTES_MAX)
+
+
+test_idle_tls.races = test_idle_plain.races = False
