@@ -96,6 +96,17 @@ open_for_pending(struct committer *committer)
 	return true;
 }
 
+static void
+seal_whole(struct committer *committer)
+{
+	if (commit_footer(committer) == 0) {
+		commit_seal(committer, committer->open.end);
+		return;
+	}
+	committer->look_due = true;
+	set_pressure(committer, PRESSURE_REFUSE, "a write or sync failed");
+}
+
 /* One batch, and what follows from it.  False: nothing more can be done now. */
 static bool
 commit_round(struct committer *committer)
@@ -122,7 +133,7 @@ commit_round(struct committer *committer)
 		    committer->gather.record_count <= 1) {
 			refuse_first(committer);
 		} else {
-			commit_seal(committer, committer->open.end);
+			seal_whole(committer);
 		}
 	}
 	return true;
@@ -271,7 +282,7 @@ look_after_room(struct committer *committer)
 		return;
 	}
 	if (committer->is_open && committer->is_reserve)
-		commit_seal(committer, committer->open.end);
+		seal_whole(committer);
 	commit_announce_sealed(committer);
 	if (slots_make_reserve(&committer->slots, committer->settings.reserve_bytes, terms.wall_ms,
 	    &err) < 0) {
@@ -314,6 +325,7 @@ committer_init(struct committer *committer, const struct committer_settings *set
 	STAILQ_INIT(&committer->in_batch);
 	slots_init(&committer->slots, settings->disk, settings->node_id);
 	gather_init(&committer->gather);
+	footer_init(&committer->footer, settings->segment_bytes);
 	buf_init(&committer->manifest, MANIFEST_BYTES_MAX);
 	loop_task_init(&committer->task, turn_ended, committer);
 	loop_timer_init(&committer->timer, look_timer_fired, committer);
@@ -326,6 +338,7 @@ committer_fini(struct committer *committer)
 	must(!loop_timer_is_running(&committer->timer));
 	slots_fini(&committer->slots);
 	gather_fini(&committer->gather);
+	footer_fini(&committer->footer);
 	buf_fini(&committer->manifest);
 	mem_free(&committer->live);
 	mem_free(&committer->sealed);

@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
+#include "queue/footer.h"
 #include "queue/gather.h"
 #include "queue/index.h"
 #include "queue/queue.h"
@@ -107,6 +108,7 @@ struct committer {
 	struct committer_settings settings;
 	struct slots slots;
 	struct gather gather;
+	struct footer footer;           /* of the open segment */
 	struct commit_jobs pending;
 	struct commit_jobs in_batch;
 	struct loop_task task;

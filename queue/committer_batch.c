@@ -112,6 +112,7 @@ commit_open(struct committer *committer, bool for_mail, struct err *err)
 	};
 	committer->capacity = committer->slots.slots[slot].capacity;
 	committer->ordinal_next = 0;
+	footer_begin(&committer->footer);
 	struct commit_segment segment = {
 		.slot = slot,
 		.file = committer->slots.slots[slot].file,
@@ -211,10 +212,11 @@ gather_record(struct committer *committer, struct log_record *record)
 		.payload_bytes = record->payload_bytes,
 		.payload_crc = record->payload_crc,
 	};
-	uint64_t offset = gather_add(&committer->gather, &header, committer->open.mark,
-	    record->payload);
+	uint64_t offset = committer->open.end + gather_add(&committer->gather, &header,
+	    committer->open.mark, record->payload);
 
-	record->place = place_make(committer->open.slot, committer->open.end + offset);
+	record->place = place_make(committer->open.slot, offset);
+	footer_add(&committer->footer, &header, record->payload, offset);
 }
 
 /* The manifest says which segments are alive now; the open one is by being the newest. */
@@ -236,8 +238,10 @@ static enum fit
 fit_of(const struct committer *committer, const struct log_record *record, uint64_t more)
 {
 	uint64_t bytes = committer->gather.bytes + more + record_bytes(record->payload_bytes);
+	uint64_t footer_bytes = footer_bytes_with(&committer->footer, record->type,
+	    record->payload_bytes);
 
-	if (record_block_align(bytes) > room_of(committer))
+	if (record_block_align(bytes) + footer_bytes > room_of(committer))
 		return FIT_NEXT_SEGMENT;
 	if (!gather_has_room(&committer->gather, record->payload_bytes) ||
 	    (bytes > BATCH_BYTES_MAX && committer->gather.record_count > 0))
@@ -259,6 +263,12 @@ gather_next(struct committer *committer, struct log_record *record)
 	    record_bytes((uint64_t)committer->live_count * MANIFEST_ENTRY_BYTES) : 0;
 	enum fit fit = fit_of(committer, record, more);
 
+	/* A record as large as a segment goes into one without a footer. */
+	if (fit == FIT_NEXT_SEGMENT && commit_is_fresh(committer) &&
+	    committer->gather.record_count <= 1) {
+		committer->footer.is_off = true;
+		fit = fit_of(committer, record, more);
+	}
 	if (fit != FIT_HERE)
 		return fit;
 	if (needs_manifest)
@@ -351,8 +361,9 @@ write_batch(struct committer *committer, struct batch *batch, struct err *err)
 	}
 	gather_end(gather, batch, committer->open.mark);
 	uint64_t begun_us = clock_monotonic_us(clock);
-	enum disk_write how = mutant(MUTANT_NO_SYNC) || is_unsynced_move(committer) ?
-	    DISK_WRITE_PLAIN : DISK_WRITE_SYNC;
+	bool is_unsynced = mutant(MUTANT_NO_SYNC) || is_unsynced_move(committer) ||
+	    (mutant(MUTANT_TRUST_FOOTER) && STAILQ_EMPTY(&committer->in_batch));
+	enum disk_write how = is_unsynced ? DISK_WRITE_PLAIN : DISK_WRITE_SYNC;
 	int result = disk_write(committer->settings.disk, file, gather->vectors,
 	    gather->vector_count, committer->open.end, how, err);
 
@@ -429,6 +440,49 @@ abandon_segment(struct committer *committer, uint64_t written_end, const struct 
 	commit_seal(committer, written_end);
 }
 
+static void
+take_written(struct committer *committer, const struct batch *batch)
+{
+	committer->failure_count = 0;
+	committer->open.end += batch->bytes;
+	atomic_store_explicit(&committer->counts.open_room, room_of(committer),
+	    memory_order_relaxed);
+	committer->vouched = committer->open.mark;
+	committer->vouched_end = committer->open.end;
+}
+
+int
+commit_footer(struct committer *committer)
+{
+	struct footer *footer = &committer->footer;
+	uint64_t at = committer->open.end;
+	struct batch batch;
+	struct err err;
+
+	if (footer->is_off || commit_is_fresh(committer) ||
+	    footer_bytes_with(footer, RECORD_FREE, 0) > room_of(committer))
+		return 0;
+	struct span all = footer_end(footer, at);
+
+	footer->is_off = true;
+	gather_begin(&committer->gather);
+	for (uint32_t part = 0; all.len > 0; part++) {
+		struct span payload = span_first(all, FOOTER_PART_BYTES_MAX);
+		struct log_record record;
+
+		log_record_set(&record, RECORD_INDEX, 0, part, payload);
+		gather_record(committer, &record);
+		all = span_skip(all, payload.len);
+	}
+	if (write_batch(committer, &batch, &err) < 0) {
+		abandon_segment(committer, at + batch.bytes, &err);
+		return -1;
+	}
+	take_written(committer, &batch);
+	committer->open.footer = at;
+	return 0;
+}
+
 int
 commit_batch(struct committer *committer, enum fit *fit_out)
 {
@@ -451,12 +505,7 @@ commit_batch(struct committer *committer, enum fit *fit_out)
 		abandon_segment(committer, written_end, &err);
 		return -1;
 	}
-	committer->failure_count = 0;
-	committer->open.end += batch.bytes;
-	atomic_store_explicit(&committer->counts.open_room, room_of(committer),
-	    memory_order_relaxed);
-	committer->vouched = committer->open.mark;
-	committer->vouched_end = committer->open.end;
+	take_written(committer, &batch);
 	report_batch(committer);
 	return 0;
 }

@@ -17,6 +17,12 @@ struct slots_terms commit_terms(const struct committer *committer, bool for_mail
 int commit_open(struct committer *committer, bool for_mail, struct err *err);
 void commit_seal(struct committer *committer, uint64_t written_end);
 
+/*
+ * Writes the footer of the open segment, before it is sealed.  One that has no
+ * room for it has none.  On failure the segment is abandoned.
+ */
+int commit_footer(struct committer *committer);
+
 /* Announces what was sealed, unless a job is only written in part. */
 void commit_announce_sealed(struct committer *committer);
 

@@ -170,6 +170,7 @@ struct queue_found {
 	char node_id[17];               /* hex */
 	uint64_t format_version;
 	uint64_t segment_count;
+	uint64_t footer_count;          /* of these, read by their index */
 	uint64_t message_count;
 	uint64_t message_bytes;
 	uint64_t suspect_count;         /* records of unvouched batches, copied forward */

@@ -1,7 +1,11 @@
 #include "queue/recovery.h"
 
+#include <inttypes.h>
+
 #include "queue/envelope_codec.h"
+#include "queue/footer.h"
 #include "queue/mutant.h"
+#include "relay/base/log.h"
 #include "relay/base/mem.h"
 #include "relay/base/must.h"
 
@@ -257,8 +261,36 @@ replay_damage(void *ctx, uint64_t offset, uint64_t id, const char *what)
 	struct recovery *recovery = ctx;
 	struct segment *segment = segments_at(&recovery->spool->segments, recovery->current->slot);
 
-	segment->has_damage = true;
+	/* A footer that is damaged costs time at start, and no mail. */
+	if (recovery->current->footer == 0 || offset < recovery->current->footer)
+		segment->has_damage = true;
 	recovery_damage(recovery, recovery->current->mark.number, offset, id, what);
+}
+
+static void
+replay_item(void *ctx, uint64_t offset, const struct record_header *header, struct span payload)
+{
+	replay_record(ctx, offset, header, payload, true);
+}
+
+/* A sealed segment by its index, if that is right. */
+static bool
+replay_footer(struct recovery *recovery, struct candidate *candidate)
+{
+	struct disk *disk = recovery->spool->settings.disk;
+
+	if (!candidate->is_sealed || candidate->footer == 0)
+		return false;
+	disk->ops->read_ahead(disk, candidate->file, candidate->footer,
+	    candidate->end - candidate->footer);
+	if (footer_read(disk, candidate->file, candidate->mark, candidate->footer, candidate->end,
+		replay_item, recovery)) {
+		recovery->found->footer_count++;
+		return true;
+	}
+	log_warn("queue: the index of segment %" PRIu64 " is not right; it is scanned",
+	    candidate->mark.number);
+	return false;
 }
 
 void
@@ -278,6 +310,8 @@ replay_segment(struct recovery *recovery, struct candidate *candidate)
 	};
 
 	recovery->current = candidate;
+	if (replay_footer(recovery, candidate))
+		return;
 	spool->settings.disk->ops->read_ahead(spool->settings.disk, candidate->file, 0,
 	    candidate->end);
 	uint64_t good_end = scan_run(&scan, RECORD_BLOCK_BYTES);

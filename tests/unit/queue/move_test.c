@@ -235,6 +235,7 @@ moves_harder_on_a_full_disk(void **state)
 	rig_fini(rig);
 	rig_init(rig);
 	rig->settings.move_after_ms = 1000 * 1000;
+	rig->settings.reserve_bytes = 128 << 10;
 	rig->disk.bytes_max = 3 << 20;
 	rig_open(rig);
 	for (int i = 0; i < 1200; i++) {
