@@ -1,0 +1,112 @@
+"""Servers of other projects, from their Debian packages, without installing them.
+
+The packages are unpacked into a directory (kept for the next time) and laid over /usr and /etc in
+a mount namespace that only the server sees.  Whatever is missing for that is a Skip.
+"""
+import glob
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+
+from chapar import Skip, need, wait_for
+
+CACHE = os.environ.get("CHAPAR_FOREIGN", "/var/tmp/chapar-foreign")
+OVERLAY = ('mount -t overlay overlay -o lowerdir="$1":/usr /usr && '
+           'mount -t overlay overlay -o lowerdir="$2":"$3":/etc /etc && shift 3 && exec "$@"')
+USERS = "".join(f"user{n}:x:65534:65534::/nonexistent:/usr/sbin/nologin\n" for n in range(100))
+
+
+class Foreign:
+    """The packages, and a directory of configuration that stands before the machine's /etc."""
+
+    def __init__(self, path, *packages):
+        need("apt-get", "dpkg-deb", "unshare")
+        if os.geteuid() != 0:
+            raise Skip("only root may lay packages over /usr")
+        self.path = path
+        self.root = self.unpack(packages)
+        self.etc = os.path.join(path, "etc")
+        os.makedirs(self.etc, exist_ok=True)
+        self.accounts()
+        self.processes = []
+        if subprocess.run(self.wrap("true"), stdout=subprocess.DEVNULL,
+                          stderr=subprocess.DEVNULL).returncode:
+            raise Skip("this machine does not allow an overlay in a mount namespace")
+
+    @staticmethod
+    def unpack(packages):
+        root = os.path.join(CACHE, "-".join(sorted(packages)))
+        if os.path.isdir(root):
+            return root
+        debs, draft = root + ".debs", root + ".new"
+        for directory in (debs, draft):
+            shutil.rmtree(directory, ignore_errors=True)
+            os.makedirs(directory)
+        if os.path.exists("/proc/self/ns/user"):
+            os.chmod(debs, 0o777)
+        done = subprocess.run(["apt-get", "-q", "download", *packages], cwd=debs,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        if done.returncode:
+            raise Skip(f"cannot fetch {' '.join(packages)}: {done.stdout.decode()[-200:]}")
+        for deb in glob.glob(debs + "/*.deb"):
+            subprocess.run(["dpkg-deb", "-x", deb, draft], check=True)
+        os.rename(draft, root)
+        return root
+
+    def accounts(self):
+        for name, extra in (("passwd", "postfix:x:990:990::/:/usr/sbin/nologin\n"
+                             "dovecot:x:991:991::/:/usr/sbin/nologin\n"
+                             "dovenull:x:992:992::/:/usr/sbin/nologin\n" + USERS),
+                            ("group", "postfix:x:990:\npostdrop:x:993:\ndovecot:x:991:\ndovenull:x:992:\n")):
+            with open("/etc/" + name) as file:
+                text = file.read()
+            with open(os.path.join(self.etc, name), "w") as file:
+                file.write(text + extra)
+
+    def wrap(self, *command):
+        return ["unshare", "-m", "--propagation", "private", "sh", "-c", OVERLAY, "sh",
+                self.root + "/usr", self.etc, self.root + "/etc", *command]
+
+    def start(self, *command, ready, seconds=20):
+        """Run it until stop(); READY is an (address, port) that it answers on."""
+        log = open(os.path.join(self.path, "foreign.log"), "ab")
+        process = subprocess.Popen(self.wrap(*command), stdin=subprocess.DEVNULL, stdout=log,
+                                   stderr=log, start_new_session=True)
+        log.close()
+        self.processes.append(process)
+
+        def answers():
+            try:
+                socket.create_connection(ready, 1).close()
+            except OSError:
+                return False
+            return True
+        wait_for(answers, seconds, f"{command[0]} answers on {ready}: {self.log()[-1500:]}")
+        return process
+
+    def run(self, *command):
+        return subprocess.run(self.wrap(*command), stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT).stdout.decode(errors="replace")
+
+    def log(self):
+        try:
+            with open(os.path.join(self.path, "foreign.log"), errors="replace") as file:
+                return file.read()
+        except FileNotFoundError:
+            return ""
+
+    def stop(self):
+        for process in self.processes:
+            try:
+                os.killpg(process.pid, signal.SIGTERM)
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait(10)
+            except ProcessLookupError:
+                process.wait(10)
+        self.processes = []
+        time.sleep(0.2)
