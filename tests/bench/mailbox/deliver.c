@@ -54,7 +54,8 @@ fail(const char *what)
 static char *
 make_letter(size_t bytes, size_t *len_out)
 {
-	static const char head[] = "From: <s@load.test>\r\nTo: <u@box.test>\r\nSubject: load\r\n\r\n";
+	static const char head[] = "From: <s@load.test>\r\nTo: <u@box.test>\r\n"
+				   "Subject: load\r\n\r\n";
 	char *letter = malloc(bytes + 256);
 	size_t len = sizeof(head) - 1;
 
