@@ -26,6 +26,7 @@
 #include "relay/base/conf.h"
 #include "relay/base/err.h"
 #include "relay/base/log.h"
+#include "relay/base/network.h"
 #include "relay/net/endpoint.h"
 #include "relay/net/tls.h"
 
@@ -35,7 +36,7 @@
 
 enum {
 	NODE_CONFIG_TLS_OPTION_COUNT = 4,
-	NODE_CONFIG_LISTENER_OPTION_COUNT = 8,
+	NODE_CONFIG_LISTENER_OPTION_COUNT = 9,
 	NODE_CONFIG_LIMITS_OPTION_COUNT = 9,
 	NODE_CONFIG_LOG_OPTION_COUNT = 2,
 	NODE_CONFIG_WORKERS_MAX = 256,
@@ -143,6 +144,9 @@ struct node_listener {
 	size_t client_name_count;
 	enum node_listener_auth auth;
 	bool auth_in_clear;                     /* passwords may be said without TLS */
+	/* Only these connect, and speak for others by the PROXY protocol; none: clients do. */
+	const struct network *proxies;
+	size_t proxy_count;
 	unsigned line;                                  /* in the file, for messages */
 };
 

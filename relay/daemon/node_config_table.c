@@ -107,6 +107,10 @@ const struct conf_option node_config_listener_options[NODE_CONFIG_LISTENER_OPTIO
 		  "mail. Section auth says how." },
 	{ .name = "auth_in_clear", .type = CONF_BOOL, .fallback = "no",
 	  .help = "Whether that may be done without TLS, where everybody on the way can listen." },
+	{ .name = "proxy_from", .type = CONF_NETWORK_LIST, .example = "192.0.2.10",
+	  .help = "Networks of the proxies in front of this listener, which say by the PROXY "
+		  "protocol (version 1 or 2) whom they speak for; nobody else may connect then. "
+		  "Unset: clients connect themselves." },
 };
 
 const struct conf_option node_config_limits_options[NODE_CONFIG_LIMITS_OPTION_COUNT] = {

@@ -11,6 +11,7 @@
 #include "relay/base/mem.h"
 #include "relay/base/must.h"
 #include "relay/net/conn_private.h"
+#include "relay/net/proxy_wait.h"
 #include "relay/net/socket_address.h"
 
 enum {
@@ -36,6 +37,7 @@ struct listener {
 	struct loop_timer rest;
 	int reserve_fd;                 /* given up for a moment to refuse a client cleanly */
 	bool paused, resting;
+	struct proxy_waits proxies;
 	size_t socket_count;
 	struct listener_socket sockets[];
 };
@@ -112,6 +114,45 @@ is_of_one_client(int error)
 	}
 }
 
+static void
+client_is_known(void *ctx, int fd, const struct endpoint *peer, const struct endpoint *local)
+{
+	struct listener *listener = ctx;
+
+	listener->ops->accepted(listener->ctx, conn_new(fd, peer, local));
+}
+
+static void
+client_is_distrusted(void *ctx, const struct endpoint *peer, const char *why)
+{
+	struct listener *listener = ctx;
+
+	if (listener->ops->distrusted)
+		listener->ops->distrusted(listener->ctx, peer, why);
+}
+
+static void
+take_client(struct listener *listener, int fd, const struct endpoint *peer,
+    const struct endpoint *local)
+{
+	enum listener_trust trust = listener->ops->trust
+	    ? listener->ops->trust(listener->ctx, peer) : LISTENER_CLIENT;
+
+	switch (trust) {
+	case LISTENER_CLIENT:
+		client_is_known(listener, fd, peer, local);
+		return;
+	case LISTENER_PROXY:
+		proxy_waits_add(&listener->proxies, fd, peer, local);
+		return;
+	case LISTENER_STRANGER:
+		(void)close(fd);
+		client_is_distrusted(listener, peer, "it is none of our proxies");
+		return;
+	}
+	must_not_reach();
+}
+
 /* One client.  False when there is none, or none can be taken now. */
 static bool
 accept_one(struct listener_socket *socket)
@@ -138,7 +179,7 @@ accept_one(struct listener_socket *socket)
 	/* A reply must not wait for the acknowledgement of the one before it. */
 	if (local.family != ENDPOINT_UNIX)
 		(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-	listener->ops->accepted(listener->ctx, conn_new(fd, &peer, &local));
+	take_client(listener, fd, &peer, &local);
 	return true;
 }
 
@@ -276,6 +317,10 @@ listener_open(struct loop *loop, const struct listener_settings *settings,
 		listener->sockets[i].listener = listener;
 		listener->sockets[i].fd = -1;
 	}
+	proxy_waits_init(&listener->proxies, loop);
+	listener->proxies.done = client_is_known;
+	listener->proxies.failed = client_is_distrusted;
+	listener->proxies.ctx = listener;
 	loop_timer_init(&listener->rest, rest_is_over, listener);
 	listener->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	if (open_sockets(listener, err) < 0)
@@ -336,6 +381,7 @@ listener_abort(struct listener **listener_address_of)
 	if (!listener)
 		return;
 	loop_timer_stop(listener->loop, &listener->rest);
+	proxy_waits_abort(&listener->proxies);
 	for (size_t i = 0; i < listener->socket_count; i++) {
 		struct listener_socket *socket = &listener->sockets[i];
 

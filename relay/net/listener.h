@@ -17,6 +17,9 @@
  * every worker opens the same addresses and the kernel spreads the clients.
  * When descriptors run out it refuses one client cleanly with a descriptor
  * kept for that, and rests for a moment.  One loop's thread.
+ *
+ * A connection of a proxy is given after its header was read, with the addresses that it
+ * says; one that has not said it when the listener is closed is closed, too.
  */
 struct listener;
 
@@ -31,8 +34,19 @@ struct listener_settings {
 	bool reuse_port;
 };
 
+/* What is believed of who connects. */
+enum listener_trust {
+	LISTENER_CLIENT,        /* it is who it is */
+	LISTENER_PROXY,         /* a PROXY header comes first and says whom it speaks for */
+	LISTENER_STRANGER,      /* only proxies may come here, and it is none: closed */
+};
+
 struct listener_ops {
 	void (*accepted)(void *ctx, struct conn *conn);
+	/* May be NULL: all are clients.  Asked for each connection. */
+	enum listener_trust (*trust)(void *ctx, const struct endpoint *peer);
+	/* May be NULL.  A connection that should have had a PROXY header had none that is good. */
+	void (*distrusted)(void *ctx, const struct endpoint *peer, const char *why);
 	/* May be NULL.  Accepting failed and rests for a while; say so in the log. */
 	void (*troubled)(void *ctx, const struct err *err);
 };

@@ -171,8 +171,40 @@ crew_socket_troubled(void *ctx, const struct err *err)
 	log_warn("accepting: %s", err->text);
 }
 
+/* A listener with proxies in front of it is for them alone. */
+static enum listener_trust
+crew_socket_trust(void *ctx, const struct endpoint *peer)
+{
+	const struct crew_socket *socket = ctx;
+	const struct crew_worker *worker = socket->worker;
+	const struct node_listener *listener =
+	    crew_plan_door(worker->plan, worker->number, socket->listener)->listener;
+
+	if (listener->proxy_count == 0)
+		return LISTENER_CLIENT;
+	for (size_t i = 0; i < listener->proxy_count; i++)
+		if (endpoint_is_in(peer, &listener->proxies[i]))
+			return LISTENER_PROXY;
+	return LISTENER_STRANGER;
+}
+
+static void
+crew_socket_distrusted(void *ctx, const struct endpoint *peer, const char *why)
+{
+	char text[ENDPOINT_TEXT_BYTES_MAX];
+	struct log_line line;
+
+	(void)ctx;
+	log_begin(&line, LOG_LEVEL_WARN, "proxy_refused");
+	log_cstr(&line, "client", endpoint_print(peer, text));
+	log_cstr(&line, "why", why);
+	log_end(&line);
+}
+
 static const struct listener_ops socket_ops = {
 	.accepted = crew_socket_accepted,
+	.trust = crew_socket_trust,
+	.distrusted = crew_socket_distrusted,
 	.troubled = crew_socket_troubled,
 };
 
