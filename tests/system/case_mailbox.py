@@ -7,7 +7,7 @@ import ssl
 import time
 
 import letters
-from chapar import check, wait_for
+from chapar import Skip, check, wait_for
 
 USER = "user@example.net"
 
@@ -191,3 +191,62 @@ box "theirs@example.net" {{ maildir = "{path(site, "theirs")}" }}
         name = os.listdir(path(site, folder + "/new"))[0]
         os.rename(path(site, f"{folder}/new/{name}"), path(site, f"{folder}/cur/{name}:2,ST"))
         check(send(client, user)[0] == 250, f"{folder}: what was thrown away still counts")
+
+
+def resident_peak(daemon):
+    with open(f"/proc/{daemon.process.pid}/status") as file:
+        return int(re.search(r"VmHWM:\s+(\d+) kB", file.read()).group(1)) * 1024
+
+
+def test_large_boxes(site):
+    """A box of 100 GB takes mail at its end, at once, and is repaired after kill -9 at once."""
+    huge = 100 * 10**9
+    os.makedirs(path(site, ""), exist_ok=True)
+    with open(path(site, "huge"), "wb") as file:
+        file.write(b"From old@example.org Tue Nov 24 00:00:00 2026\n\nold\n")
+        try:
+            file.truncate(huge)
+        except OSError as error:
+            raise Skip(f"no sparse file of 100 GB here: {error}")
+    node = node_with(site, f'box "{USER}" {{ file = "{path(site, "huge")}" }}\n')
+    begun = time.monotonic()
+    client = connect(site)
+    for _ in range(3):
+        check(send(client, USER)[0] == 250, "not delivered")
+    node.kill()
+    node.start()
+    wait_for(lambda: node.ctl_json("status")[0]["repairs_pending"] == 0, 20, "no repair is due")
+    check(send(connect(site), USER)[0] == 250, "not delivered after the restart")
+    took = time.monotonic() - begun
+    check(took < 20, f"it took {took:.1f} s")
+    with open(path(site, "huge"), "rb") as file:
+        file.seek(huge)
+        tail = file.read()
+    check(tail.startswith(b"\n\nFrom sender@example.org ") and tail.count(b"\nFrom ") == 4, tail[:300])
+
+
+def test_large_messages(site):
+    """More than SIZE is refused, announced or not; memory is bounded whatever the size."""
+    node = site.mailbox("box", 3, [USER], extra='limits { message_size = "100M" }\n')
+    node.start(env={"ASAN_OPTIONS": site.env["ASAN_OPTIONS"] + ":quarantine_size_mb=8"})
+    client = connect(site)
+    check(client.esmtp_features["size"] == str(100 << 20), f"SIZE {client.esmtp_features['size']}")
+    for size in (4 << 30, (100 << 20) + 1, 2**63 - 1, 2**64, 10**30):
+        code, words = client.mail("sender@example.org", [f"SIZE={size}"])
+        check(code in (552, 501), f"SIZE={size}: {code} {words}")
+    before = resident_peak(node)
+    line = b"x" * 76 + b"\r\n"
+    block = line * 10000
+    for blocks, wanted in ((130, 250), (150, 552)):
+        client.mail("sender@example.org")
+        client.rcpt(USER)
+        client.putcmd("data")
+        check(client.getreply()[0] == 354, "DATA")
+        for _ in range(blocks):
+            client.sock.sendall(block)
+        client.sock.sendall(b".\r\n")
+        code, words = client.getreply()
+        check(code == wanted, f"{blocks * len(block)} octets: {code} {words}")
+    grown = resident_peak(node) - before
+    check(grown < 60 << 20, f"grew by {grown >> 20} MB for a message of 101 MB")
+    check(len(subjects(site, "user_at_example.net")) == 1, "what was refused is in the box")
