@@ -19,6 +19,7 @@ struct mover {
 	bool at_end;
 	uint32_t in_flight;
 	uint64_t step_bytes, step_begun_us;
+	uint32_t pass_count;            /* since the last look of the timer */
 };
 
 /* At most so much of one message in one job, but for a single larger record. */

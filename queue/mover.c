@@ -20,6 +20,7 @@ enum {
 	STEP_BYTES = 256 << 10,
 	STEP_MESSAGES_MAX = 64,
 	WALK_A_TURN = 512,
+	PASSES_A_LOOK_MAX = 4,          /* tiny segments could chase each other for ever */
 	LOOK_INTERVAL_MS = 1000,
 };
 
@@ -176,6 +177,7 @@ mover_look(struct mover *mover)
 	struct segment *segment;
 
 	if (mover->is_moving || mover->is_stopped || !spool->started ||
+	    mover->pass_count >= PASSES_A_LOOK_MAX ||
 	    spool->settings.move_percent == 0 || spool_pressure(spool) == PRESSURE_NO_LOG)
 		return;
 	for (int i = 0; i < SEGMENTS_A_PASS_MAX && (segment = emptiest(spool)) != NULL; i++) {
@@ -190,6 +192,7 @@ mover_look(struct mover *mover)
 		return;
 	}
 	mover->is_moving = true;
+	mover->pass_count++;
 	mover->at = 0;
 	mover->at_end = false;
 	mover->has_failed = false;
@@ -205,6 +208,7 @@ look_timer_fired(void *ctx)
 
 	for (uint32_t i = 0; i < segments->slot_count; i++)
 		segments->slots[i].is_left_alone = false;
+	mover->pass_count = 0;
 	mover_look(mover);
 	loop_timer_start(mover->spool->settings.hub, &mover->look_timer, LOOK_INTERVAL_MS);
 }

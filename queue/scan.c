@@ -172,7 +172,8 @@ scan_run(struct scan *scan, uint64_t from)
 	uint64_t offset = from;
 	uint64_t good_end = from;
 
-	while (offset + RECORD_BLOCK_BYTES <= scan->end) {
+	while (offset + RECORD_BLOCK_BYTES <= scan->end &&
+	    (scan->stop_at == 0 || offset < scan->stop_at)) {
 		struct batch batch;
 
 		if (!scan_batch_at(scan, offset, &batch) || batch.bytes > scan->end - offset) {
@@ -188,5 +189,6 @@ scan_run(struct scan *scan, uint64_t from)
 		offset += batch.bytes;
 		good_end = offset;
 	}
+	scan->stopped_at = offset;
 	return good_end;
 }

@@ -23,6 +23,8 @@ struct scan {
 	 */
 	uint64_t vouched_end;
 	bool check_chunks;              /* the payload of vouched chunks too */
+	uint64_t stop_at;               /* at the first batch from here on; 0: at the end */
+	uint64_t stopped_at;            /* filled in: where the next run may go on */
 
 	void (*batch)(void *ctx, uint64_t offset, const struct batch *batch);
 

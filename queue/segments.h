@@ -41,6 +41,7 @@ struct segment {
 	bool has_damage;                /* kept as it is: neither emptied nor given back */
 	bool is_left_alone;             /* could not be emptied a moment ago */
 	uint64_t sealed_ms;             /* by the queue's own clock; 0 before the start */
+	uint64_t scrubbed_ms;           /* the same; 0 not yet */
 };
 
 struct segments {

@@ -170,6 +170,7 @@ spool_start(struct queue *face)
 	loop_task_init(&spool->offer_task, offer_slice, spool);
 	loop_at_turn_end(spool->settings.hub, &spool->offer_task);
 	mover_start(spool->mover);
+	scrub_start(spool->scrub);
 }
 
 /* ---- bodies in memory --------------------------------------------------------------- */
@@ -372,6 +373,12 @@ spool_take_commit(struct message_commit *commit)
 void
 spool_add_damage(struct spool *spool, const struct queue_damage *damage)
 {
+	/* The scrub comes by every day. */
+	for (size_t i = 0; i < spool->damage_count; i++) {
+		if (spool->damage[i].segment == damage->segment && damage->segment != 0 &&
+		    spool->damage[i].offset == damage->offset)
+			return;
+	}
 	spool->damaged_total++;
 	if (spool->damage_count == DAMAGE_COUNT_MAX)
 		return;

@@ -200,6 +200,7 @@ struct spool {
 
 	struct change_line *changes;            /* by message: changes without a report */
 	struct mover *mover;
+	struct scrub *scrub;
 	struct loop_task space_task;
 	bool is_marking;                /* marks of dying segments are under way: see space.c */
 
@@ -362,6 +363,14 @@ void mover_free(struct mover **mover);
 
 /* Looks for segments that are worth emptying, unless some are being emptied. */
 void mover_look(struct mover *mover);
+
+/* ---- the scrub --------------------------------------------------------------------- */
+
+struct scrub *scrub_new(struct spool *spool);
+void scrub_start(struct scrub *scrub);
+void scrub_stop(struct scrub *scrub);
+void scrub_count(const struct scrub *scrub, struct queue_stats *stats);
+void scrub_free(struct scrub **scrub);
 
 /* ---- the start -------------------------------------------------------------------- */
 

@@ -329,6 +329,7 @@ spool_free(struct spool *spool)
 	change_drop_all(spool);
 	space_fini(spool);
 	mover_free(&spool->mover);
+	scrub_free(&spool->scrub);
 	drain_all(spool);
 	for (struct cached_body *cached; (cached = TAILQ_FIRST(&spool->cache)) != NULL;)
 		spool_evict(spool, cached->entry);
@@ -384,6 +385,7 @@ spool_close(struct queue *face)
 	    no_pressure };
 	loop_task_cancel(spool->settings.hub, &spool->offer_task);
 	mover_stop(spool->mover);
+	scrub_stop(spool->scrub);
 	if (spool->hub_port->is_open)
 		port_close(&spool->hub_port->face);
 	for (size_t i = 0; i < spool->port_count; i++)
@@ -462,6 +464,7 @@ spool_new(const struct queue_settings *settings)
 	spool->id_nonce = random_below(settings->random, UINT16_MAX);
 	space_init(spool);
 	spool->mover = mover_new(spool);
+	spool->scrub = scrub_new(spool);
 	spool->hub_port = container_of(port_open(&spool->face, settings->hub), struct port, face);
 	return spool;
 }

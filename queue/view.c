@@ -183,6 +183,7 @@ view_stats(const struct queue *face, struct queue_stats *stats_out)
 		.pressure = spool_pressure(spool),
 	};
 	count_segments(spool, stats_out);
+	scrub_count(spool->scrub, stats_out);
 	(void)snprintf(stats_out->pressure_why, sizeof(stats_out->pressure_why), "%s",
 	    spool->pressure_why);
 	(void)snprintf(stats_out->place, sizeof(stats_out->place), "%.127s",

@@ -99,6 +99,8 @@ survivors_leave_their_segments(void **state)
 		ids[i % GROUP] = ids[GROUP - 1];
 		settle_group(rig, &survivors[i], 1, RCPT_WAITING);
 		settle_group(rig, ids, GROUP - 1, RCPT_DELIVERED);
+		clock_manual_advance_ms(&rig->clock, 1000);
+		rig_run(rig);
 	}
 	/* 8 MB went through segments of 256 kB; 40 messages of 10 kB are left. */
 	assert_int_equal(stats_of(rig).message_count, 40);
