@@ -97,6 +97,7 @@ static const struct conf_section sections[] = {
 	NODE_CONFIG_LISTENER_SECTION,
 	NODE_CONFIG_LIMITS_SECTION,
 	NODE_CONFIG_LOG_SECTION,
+	NODE_CONFIG_METRICS_SECTION,
 	{ .name = "boxes", .options = boxes_options, .options_count = COUNT(boxes_options),
 	  .help = "What holds for all boxes." },
 	{ .name = "box", .titled = true, .required = true, .example_title = "user@example.net",

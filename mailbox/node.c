@@ -288,7 +288,9 @@ open_all(struct node *node, struct mailbox_config **config, int *exit_code_out, 
 	if (open_crew(node, config, err) < 0)
 		return -1;
 	*exit_code_out = EX_UNAVAILABLE;
-	return crew_start(node->crew, &node->first_plan, node->activation, err);
+	if (crew_start(node->crew, &node->first_plan, node->activation, err) < 0)
+		return -1;
+	return node_metrics_open(node, node_configuration(node)->node.metrics_address, err);
 }
 
 static void
@@ -331,7 +333,7 @@ node_new(const struct node_settings *settings, struct mailbox_config **config, i
 	}
 	log_listening(node);
 	activation_close(&node->activation);
-	node->notify = notify_open(node->hub, NULL, NULL);
+	node->notify = notify_open(node->hub, node_lives, node);
 	return node;
 }
 
@@ -437,7 +439,9 @@ node_free(struct node **node_ptr)
 	if (node->stopping)
 		loop_timer_stop(node->hub, &node->last_moment);
 	control_close(&node->control);
+	node_metrics_close(node);
 	crew_free(&node->crew);
+	pulse_free(&node->pulse);
 	crew_plan_unref(&node->first_plan);
 	if (node->helper != NULL)
 		work_pool_free(&node->helper);

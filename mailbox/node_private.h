@@ -11,8 +11,10 @@
 #include "relay/base/random.h"
 #include "relay/daemon/activation.h"
 #include "relay/daemon/control.h"
+#include "relay/daemon/metrics.h"
 #include "relay/daemon/notify.h"
 #include "relay/daemon/privilege.h"
+#include "relay/daemon/pulse.h"
 #include "relay/daemon/signals.h"
 #include "relay/net/work.h"
 
@@ -54,7 +56,20 @@ struct node {
 	bool stopping;
 	struct loop_timer last_moment;
 	int exit_code;
+
+	struct metrics *metrics;
+	struct pulse *pulse;            /* whether the workers turn */
+	struct loop_timer pulse_timer;
 };
+
+enum { NODE_PULSE_MS = 10 * 1000 };
+
+/* The pulse and, at an ADDRESS, numbers and health over HTTP (node_metrics.c). */
+int node_metrics_open(struct node *node, const struct endpoint *address, struct err *err);
+void node_metrics_close(struct node *node);
+
+/* For the service manager's watchdog. */
+bool node_lives(void *node);
 
 /* Makes a plan; takes over the reference to the configuration, also on failure.  Any thread. */
 struct crew_plan *node_make_plan(struct node *node, struct mailbox_config **config,

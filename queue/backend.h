@@ -81,6 +81,7 @@ struct queue_backend {
 	    queue_listed *each, void *ctx);
 	bool (*list_damage)(struct queue *queue, size_t at, struct queue_damage *damage_out);
 	void (*stats)(const struct queue *queue, struct queue_stats *stats_out);
+	struct loop *(*writer_loop)(const struct queue *queue);         /* or NULL */
 	uint64_t (*node_id)(const struct queue *queue);
 };
 

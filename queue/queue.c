@@ -305,6 +305,12 @@ queue_stats(const struct queue *queue, struct queue_stats *stats_out)
 	queue->backend->stats(queue, stats_out);
 }
 
+struct loop *
+queue_writer_loop(const struct queue *queue)
+{
+	return queue->backend->writer_loop ? queue->backend->writer_loop(queue) : NULL;
+}
+
 uint64_t
 queue_node_id(const struct queue *queue)
 {

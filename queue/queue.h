@@ -446,6 +446,12 @@ struct queue_stats {
 
 void queue_stats(const struct queue *queue, struct queue_stats *stats_out);
 
+/*
+ * The loop of the thread that makes things durable, to see whether it turns; NULL where a
+ * backend has none.  It lives as long as the queue.
+ */
+struct loop *queue_writer_loop(const struct queue *queue);
+
 /* The queue's node id (random, kept in the spool), for TRANSID and origin ids. */
 uint64_t queue_node_id(const struct queue *queue);
 

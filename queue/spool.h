@@ -272,6 +272,7 @@ bool view_list(struct queue *queue, struct queue_cursor *cursor, size_t item_cou
     queue_listed *each, void *ctx);
 bool view_list_damage(struct queue *queue, size_t at, struct queue_damage *damage_out);
 void view_stats(const struct queue *queue, struct queue_stats *stats_out);
+struct loop *view_writer_loop(const struct queue *queue);
 uint64_t view_node_id(const struct queue *queue);
 struct queue_port *view_hub_port(struct queue *queue);
 

@@ -442,6 +442,7 @@ static const struct queue_backend spool_backend = {
 	.list = view_list,
 	.list_damage = view_list_damage,
 	.stats = view_stats,
+	.writer_loop = view_writer_loop,
 	.node_id = view_node_id,
 };
 

@@ -191,3 +191,9 @@ view_stats(const struct queue *face, struct queue_stats *stats_out)
 	(void)snprintf(stats_out->node_id, sizeof(stats_out->node_id), "%016llx",
 	    (unsigned long long)spool->node_id);
 }
+
+struct loop *
+view_writer_loop(const struct queue *face)
+{
+	return spool_of(face)->committer_loop;
+}

@@ -403,7 +403,9 @@ relay_open(struct relay *relay, struct relay_config **config_taken, int *exit_co
 	if (!relay->first_plan)
 		return -1;
 	*exit_code_out = EX_UNAVAILABLE;
-	return crew_start(relay->crew, &relay->first_plan, relay->activation, err);
+	if (crew_start(relay->crew, &relay->first_plan, relay->activation, err) < 0)
+		return -1;
+	return relay_metrics_open(relay, relay_configuration(relay)->node.metrics_address, err);
 }
 
 struct relay *
@@ -422,7 +424,7 @@ relay_new(const struct relay_settings *settings, struct relay_config **config,
 	}
 	log_listening(relay);
 	activation_close(&relay->activation);
-	relay->notify = notify_open(relay->hub, NULL, NULL);
+	relay->notify = notify_open(relay->hub, relay_lives, relay);
 	return relay;
 }
 
@@ -522,6 +524,7 @@ relay_free(struct relay **relay_address)
 	if (relay->stopping)
 		loop_timer_stop(relay->hub, &relay->last_moment);
 	control_close(&relay->control);
+	relay_metrics_close(relay);
 	relay_load_stop(relay);
 	relay_memory_flush(relay);
 	outbound_free(&relay->outbound);
@@ -532,6 +535,7 @@ relay_free(struct relay **relay_address)
 	work_pool_free(&relay->helper);
 	resolver_free(&relay->resolver);
 	queue_close(&relay->queue);
+	pulse_free(&relay->pulse);
 	if (!relay->settings.embedding)
 		disk_posix_close(&relay->disk);
 	tls_ticket_keys_unref(&relay->ticket_keys);
@@ -552,48 +556,4 @@ relay_free(struct relay **relay_address)
 	loop_free(&relay->hub);
 	stats_free(&relay->stats);
 	mem_free(relay_address);
-}
-
-/* ---- for the commands */
-
-struct loop *
-relay_hub(const struct relay *relay)
-{
-	return relay->hub;
-}
-
-struct queue *
-relay_queue(const struct relay *relay)
-{
-	return relay->queue;
-}
-
-struct outbound *
-relay_outbound(const struct relay *relay)
-{
-	return relay->outbound;
-}
-
-struct crew *
-relay_crew(const struct relay *relay)
-{
-	return relay->crew;
-}
-
-const struct relay_config *
-relay_configuration(const struct relay *relay)
-{
-	return relay_plan_config(crew_current_plan(relay->crew));
-}
-
-int64_t
-relay_started_wall_ms(const struct relay *relay)
-{
-	return relay->started_wall_ms;
-}
-
-bool
-relay_is_stopping(const struct relay *relay)
-{
-	return relay->stopping || relay->stop_wanted;
 }

@@ -283,6 +283,7 @@ static const struct conf_section sections[] = {
 	  .help = "Names and addresses." },
 	NODE_CONFIG_LIMITS_SECTION,
 	NODE_CONFIG_LOG_SECTION,
+	NODE_CONFIG_METRICS_SECTION,
 };
 
 static const struct conf_schema schema = {

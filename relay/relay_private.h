@@ -9,8 +9,10 @@
 #include "relay/base/stats.h"
 #include "relay/daemon/activation.h"
 #include "relay/daemon/control.h"
+#include "relay/daemon/metrics.h"
 #include "relay/daemon/notify.h"
 #include "relay/daemon/privilege.h"
+#include "relay/daemon/pulse.h"
 #include "relay/daemon/signals.h"
 #include "relay/inbound/gate.h"
 #include "relay/inbound/inbound.h"
@@ -90,7 +92,25 @@ struct relay {
 	bool outbound_stopped;
 	struct loop_timer last_moment;
 	int exit_code;
+
+	struct metrics *metrics;
+	struct pulse *pulse;            /* whether committer and workers turn */
+	struct loop_timer pulse_timer;
 };
+
+enum { RELAY_PULSE_MS = 10 * 1000 };
+
+/*
+ * The pulse and, at an ADDRESS, numbers and health over HTTP (relay_metrics.c).  When queue and
+ * crew are there.
+ */
+int relay_metrics_open(struct relay *relay, const struct endpoint *address, struct err *err);
+
+/* Before what it shows is taken down; the pulse is freed when the threads have ended. */
+void relay_metrics_close(struct relay *relay);
+
+/* For the service manager's watchdog. */
+bool relay_lives(void *relay);
 
 /* Makes a plan; takes the configuration, also on failure.  Any thread. */
 struct crew_plan *relay_make_plan(struct relay *relay, struct relay_config **config,

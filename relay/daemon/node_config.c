@@ -325,6 +325,20 @@ read_listeners(struct node_config *config, const struct conf *conf, struct err *
 	return 0;
 }
 
+static void
+read_metrics(struct node_config *config, const struct conf_block *block)
+{
+	const char *text = conf_string(block, "address");
+	struct endpoint *address;
+
+	if (!text)
+		return;
+	address = arena_alloc(&config->arena, sizeof(*address));
+	/* The table has checked it. */
+	if (endpoint_parse(span_from_cstr(text), 0, address, NULL) == 0)
+		config->metrics_address = address;
+}
+
 int
 node_config_read(struct node_config *config, const struct conf *conf, struct err *err)
 {
@@ -340,6 +354,7 @@ node_config_read(struct node_config *config, const struct conf *conf, struct err
 	read_limits(&config->limits, conf_block(conf, "limits"));
 	config->log_level = (enum log_level)conf_enum(log, "level");
 	config->log_time = conf_bool(log, "time");
+	read_metrics(config, conf_block(conf, "metrics"));
 
 	int result = 0;
 

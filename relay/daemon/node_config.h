@@ -1,5 +1,6 @@
 /*
- * The configuration sections that every Chapar daemon has: node, tls, listener, limits and log.
+ * The configuration sections that every Chapar daemon has: node, tls, listener, limits, log and
+ * metrics.
  *
  * A daemon puts the tables below beside its own sections into one struct conf_schema, and reads
  * the parsed file into the typed values of struct node_config:
@@ -14,6 +15,7 @@
  *		NODE_CONFIG_LISTENER_SECTION,
  *		NODE_CONFIG_LIMITS_SECTION,
  *		NODE_CONFIG_LOG_SECTION,
+ *		NODE_CONFIG_METRICS_SECTION,
  *		{ .name = "route", ... },
  *	};
  *
@@ -39,6 +41,7 @@ enum {
 	NODE_CONFIG_LISTENER_OPTION_COUNT = 9,
 	NODE_CONFIG_LIMITS_OPTION_COUNT = 9,
 	NODE_CONFIG_LOG_OPTION_COUNT = 2,
+	NODE_CONFIG_METRICS_OPTION_COUNT = 1,
 	NODE_CONFIG_WORKERS_MAX = 256,
 	NODE_CONFIG_ADDRESSES_MAX = 64,         /* of one listener */
 };
@@ -47,6 +50,7 @@ extern const struct conf_option node_config_tls_options[NODE_CONFIG_TLS_OPTION_C
 extern const struct conf_option node_config_listener_options[NODE_CONFIG_LISTENER_OPTION_COUNT];
 extern const struct conf_option node_config_limits_options[NODE_CONFIG_LIMITS_OPTION_COUNT];
 extern const struct conf_option node_config_log_options[NODE_CONFIG_LOG_OPTION_COUNT];
+extern const struct conf_option node_config_metrics_options[NODE_CONFIG_METRICS_OPTION_COUNT];
 extern const char *const node_config_control_group_may[];
 
 int node_config_check_hostname(struct span value, struct err *err);
@@ -100,6 +104,10 @@ int node_config_check_path(struct span value, struct err *err);
 	{ .name = "log", .options = node_config_log_options,                                      \
 	  .options_count = NODE_CONFIG_LOG_OPTION_COUNT,                                          \
 	  .help = "Lines on standard error." }
+#define NODE_CONFIG_METRICS_SECTION                                                               \
+	{ .name = "metrics", .options = node_config_metrics_options,                              \
+	  .options_count = NODE_CONFIG_METRICS_OPTION_COUNT,                                      \
+	  .help = "Numbers and health over HTTP: /metrics (Prometheus), /healthz, /readyz." }
 
 enum node_protocol {
 	NODE_PROTOCOL_SMTP,
@@ -180,6 +188,7 @@ struct node_config {
 	struct node_limits limits;
 	enum log_level log_level;
 	bool log_time;                          /* false: journald has its own */
+	const struct endpoint *metrics_address; /* NULL: none */
 };
 
 /*

@@ -142,3 +142,9 @@ const struct conf_option node_config_log_options[NODE_CONFIG_LOG_OPTION_COUNT] =
 	{ .name = "time", .type = CONF_BOOL, .fallback = "yes", .needs_restart = true,
 	  .help = "Whether lines begin with the time; the journal has its own." },
 };
+
+const struct conf_option node_config_metrics_options[NODE_CONFIG_METRICS_OPTION_COUNT] = {
+	{ .name = "address", .type = CONF_STRING, .check = check_address, .needs_restart = true,
+	  .example = "127.0.0.1:9025",
+	  .help = "Where to listen, for everybody who reaches it; unset: nowhere." },
+};
