@@ -119,6 +119,30 @@ status(void *ctx, struct control_request *request)
 	control_end(request, CONTROL_OK);
 }
 
+/* ------------------------------------------------------------------ damage */
+
+/* Also of what belongs to no message any more, or to one that nobody knows. */
+static void
+damaged(void *ctx, struct control_request *request)
+{
+	struct queue *queue = relay_queue(ctx);
+	struct queue_damage damage;
+	size_t count = 0;
+
+	while (queue_list_damage(queue, count, &damage)) {
+		struct json *item = json_new_object();
+
+		if (damage.id != 0)
+			commands_put_id(item, "queue_id", damage.id);
+		json_put_int(item, "segment", (int64_t)damage.segment);
+		json_put_int(item, "offset", (int64_t)damage.offset);
+		json_put_cstr(item, "what", damage.what);
+		control_item(request, item);
+		count++;
+	}
+	control_end(request, count > 0 ? CONTROL_OK : CONTROL_NO_MATCH);
+}
+
 /* ------------------------------------------------------------------ destinations */
 
 struct destination_list {
@@ -254,6 +278,7 @@ static const struct control_verb verbs[] = {
 	{ "hold", CONTROL_CHANGE, commands_hold, "Keep, and try no more until released." },
 	{ "release", CONTROL_CHANGE, commands_release, "Let go what is held." },
 	{ "drop", CONTROL_CHANGE, commands_drop, "Remove; nobody is told." },
+	{ "damaged", CONTROL_LOOK, damaged, "What of the spool cannot be read back." },
 	{ "dest", CONTROL_LOOK, dest, "Where mail goes, and how it goes there." },
 	{ "suspend", CONTROL_CHANGE, suspend, "Make no attempts for a destination." },
 	{ "resume", CONTROL_CHANGE, resume, "End that." },

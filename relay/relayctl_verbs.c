@@ -35,6 +35,8 @@ static const struct relayctl_verb verbs[] = {
 	{ .name = "drop", .takes = RELAYCTL_TAKES_SET, .options = SET_OPTIONS,
 	  .usage = "FILTER... [-n] [--limit N]", .help = "remove; nobody is told",
 	  .is_table = true, .item = relayctl_print_row, .what = "dropped" },
+	{ .name = "damaged", .takes = RELAYCTL_TAKES_NOTHING, .usage = "",
+	  .help = "what of the spool cannot be read back", .item = relayctl_print_fields },
 	{ .name = "dest", .takes = RELAYCTL_TAKES_NAME, .name_key = "dest", .usage = "[NAME]",
 	  .help = "where mail goes, and how it goes there", .item = relayctl_print_dest },
 	{ .name = "suspend", .takes = RELAYCTL_TAKES_NAME, .name_key = "dest",
