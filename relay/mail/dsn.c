@@ -93,12 +93,12 @@ dsn_append_clean(struct buf *out, struct span text)
 	}
 }
 
-/* A name on the wire is ASCII; what is not came from a liar, and would need 8BITMIME. */
+/* Names on the wire and envelope ids are; what is not came from a liar, and would need 8BITMIME. */
 void
-dsn_append_host(struct buf *out, struct span host)
+dsn_append_ascii(struct buf *out, struct span text)
 {
-	for (size_t i = 0; i < host.len; i++) {
-		char c = host.data[i];
+	for (size_t i = 0; i < text.len; i++) {
+		char c = text.data[i];
 
 		(void)buf_append_byte(out, ascii_is_control(c) || c & 0x80 ? '?' : c);
 	}
@@ -201,7 +201,7 @@ append_rcpt_words(const struct dsn_rcpt *rcpt, struct buf *out)
 	if (rcpt->reply && rcpt->reply->code != 0) {
 		if (rcpt->remote_host.len > 0) {
 			(void)buf_append_cstr(out, "    ");
-			dsn_append_host(out, rcpt->remote_host);
+			dsn_append_ascii(out, rcpt->remote_host);
 			(void)buf_append_cstr(out, " said:\r\n");
 		}
 		(void)buf_appendf(out, "    %u %s%s", rcpt->reply->code, rcpt->reply->status,

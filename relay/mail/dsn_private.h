@@ -10,6 +10,8 @@ void dsn_append_status(const struct dsn *dsn, struct buf *out);
 
 /* Foreign text in one line: controls become '?'. */
 void dsn_append_clean(struct buf *out, struct span text);
-void dsn_append_host(struct buf *out, struct span host);
+
+/* The same, and what is not ASCII becomes '?' too. */
+void dsn_append_ascii(struct buf *out, struct span text);
 
 #endif

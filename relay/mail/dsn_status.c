@@ -16,7 +16,7 @@ append_typed_address(struct buf *out, struct span address)
 
 /* ORCPT as the sender gave it, decoded; what does not decode is left out. */
 static void
-append_original_recipient(struct buf *out, struct span orcpt)
+append_original_recipient(struct buf *out, struct span orcpt, bool is_global)
 {
 	struct span type, address;
 	struct buf plain;
@@ -26,9 +26,14 @@ append_original_recipient(struct buf *out, struct span orcpt)
 	buf_init(&plain, XTEXT_BYTES_MAX);
 	if (xtext_decode_orcpt(orcpt, &plain) == 0) {
 		(void)buf_append_cstr(out, "Original-Recipient: ");
-		dsn_append_clean(out, type);
+		dsn_append_ascii(out, type);
 		(void)buf_append_cstr(out, "; ");
-		dsn_append_clean(out, buf_span(&plain));
+		/* RFC 6533 section 3: UTF-8 only in a global report; else as it was given. */
+		if (is_global && span_is_utf8(buf_span(&plain)))
+			dsn_append_clean(out, buf_span(&plain));
+		else
+			dsn_append_ascii(out, span_is_ascii(buf_span(&plain)) ? buf_span(&plain)
+									  : address);
 		(void)buf_append_cstr(out, "\r\n");
 	}
 	buf_fini(&plain);
@@ -75,17 +80,17 @@ append_date(struct buf *out, const char *name, int64_t wall_ms)
 }
 
 static void
-append_rcpt(const struct dsn_rcpt *rcpt, struct buf *out)
+append_rcpt(const struct dsn_rcpt *rcpt, bool is_global, struct buf *out)
 {
 	(void)buf_append_cstr(out, "\r\n");
-	append_original_recipient(out, rcpt->orcpt);
+	append_original_recipient(out, rcpt->orcpt, is_global);
 	(void)buf_append_cstr(out, "Final-Recipient: ");
 	append_typed_address(out, rcpt->address);
 	(void)buf_appendf(out, "\r\nAction: %s\r\n", dsn_action_name(rcpt->action));
 	append_status_code(out, rcpt);
 	if (rcpt->remote_host.len > 0) {
 		(void)buf_append_cstr(out, "Remote-MTA: dns; ");
-		dsn_append_host(out, name_of_host(rcpt->remote_host));
+		dsn_append_ascii(out, name_of_host(rcpt->remote_host));
 		(void)buf_append_cstr(out, "\r\n");
 	}
 	if (rcpt->reply && rcpt->reply->code != 0) {
@@ -115,7 +120,7 @@ dsn_append_status(const struct dsn *dsn, struct buf *out)
 	buf_init(&envid, XTEXT_BYTES_MAX);
 	if (dsn->envid.len > 0 && xtext_decode(dsn->envid, &envid) == 0) {
 		(void)buf_append_cstr(out, "Original-Envelope-Id: ");
-		dsn_append_clean(out, buf_span(&envid));
+		dsn_append_ascii(out, buf_span(&envid));        /* RFC 3461 section 4.4 */
 		(void)buf_append_cstr(out, "\r\n");
 	}
 	buf_fini(&envid);
@@ -124,5 +129,5 @@ dsn_append_status(const struct dsn *dsn, struct buf *out)
 	(void)buf_append_cstr(out, "\r\n");
 	append_date(out, "Arrival-Date", dsn->arrival_ms);
 	for (size_t i = 0; i < dsn->rcpt_count; i++)
-		append_rcpt(&dsn->rcpts[i], out);
+		append_rcpt(&dsn->rcpts[i], is_global, out);
 }

@@ -11,6 +11,7 @@ const struct fuzz_target fuzz_targets[] = {
 	{ "config", fuzz_config },
 	{ "header", fuzz_header },
 	{ "notice", fuzz_notice },
+	{ "proxy", fuzz_proxy },
 	{ "quote", fuzz_quote },
 	{ "record", fuzz_record },
 	{ "reply", fuzz_reply },

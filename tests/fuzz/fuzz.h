@@ -49,6 +49,7 @@ void fuzz_command(struct span input);
 void fuzz_config(struct span input);
 void fuzz_header(struct span input);
 void fuzz_notice(struct span input);
+void fuzz_proxy(struct span input);
 void fuzz_quote(struct span input);
 void fuzz_record(struct span input);
 void fuzz_reply(struct span input);

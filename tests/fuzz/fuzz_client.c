@@ -162,6 +162,10 @@ talk(struct session *s, struct span input, unsigned int choice)
 
 		must(took <= shown);
 		moved |= took > 0;
+		must(smtp_client_reply_count(s->client) > 0 || !smtp_client_greeting(s->client)->code);
+		must(!smtp_client_uses_chunking(s->client) ||
+		    smtp_peer_offers(smtp_client_peer(s->client), SMTP_CHUNKING));
+		must(smtp_client_at_name(smtp_client_at(s->client))[0] != '\0');
 		input = span_skip(input, took);
 		shown -= took;
 		switch (smtp_client_wants(s->client)) {
@@ -187,6 +191,7 @@ talk(struct session *s, struct span input, unsigned int choice)
 			if (shown > 0)
 				continue;
 			smtp_client_tls_done(s->client);
+			must(smtp_client_is_tls(s->client));
 			continue;
 		case SMTP_CLIENT_WANTS_CLOSE:
 		case SMTP_CLIENT_WANTS_CUT:

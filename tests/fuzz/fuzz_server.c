@@ -16,6 +16,7 @@ struct session {
 	struct buf body;
 	bool parks, refuses, parked, parked_challenge, refuse_body;
 	bool transaction, closed;
+	bool cut_under_tls;
 	size_t rcpt_count, answered_count;
 	struct reply answer;
 };
@@ -194,10 +195,7 @@ static const struct smtp_server_ops ops = {
 static void
 answer_parked(struct session *s)
 {
-	bool ends = buf_len(&s->body) > 0 || s->transaction;
-
 	s->parked = false;
-	(void)ends;
 	if (s->parked_challenge) {
 		s->parked_challenge = false;
 		smtp_server_challenge(s->server, SPAN("and?"));
@@ -211,18 +209,34 @@ answer_parked(struct session *s)
 }
 
 static void
-check_output(struct session *s, const struct smtp_server_settings *settings)
+check_output(struct session *s)
 {
 	struct buf *output = smtp_server_output(s->server);
 
 	must(buf_len(output) <= SMTP_SERVER_OUTPUT_BYTES_MAX);
-	fuzz_check_lines(buf_span(output), settings->lmtp ? 12290 : 12290);
+	fuzz_check_lines(buf_span(output), 12290);
 	buf_consume(output, buf_len(output));
+}
+
+/* What the engine says of itself is of one piece. */
+static void
+check_state(struct session *s)
+{
+	enum smtp_server_stage stage = smtp_server_stage(s->server);
+	uint64_t count = smtp_server_command_count(s->server);
+
+	must(stage == SMTP_SERVER_STAGE_COMMAND || count > 0);
+	must(smtp_server_last_verb(s->server)[0] == '\0' || count > 0);
+	must(stage != SMTP_SERVER_STAGE_AUTH || !smtp_server_is_authenticated(s->server));
+	must(smtp_server_rcpt_count(s->server) == 0 || smtp_server_has_transaction(s->server));
+	must(!smtp_server_is_extended(s->server) || count > 0);
+	if (s->cut_under_tls && smtp_server_is_tls(s->server))
+		smtp_server_cut(s->server);
 }
 
 /* Until the engine has nothing more to do; false when the session is over. */
 static bool
-turn(struct session *s, struct span *input, const struct smtp_server_settings *settings)
+turn(struct session *s, struct span *input)
 {
 	size_t show = fuzz_piece(&s->pieces, input->len);
 	size_t waited = show;
@@ -233,9 +247,10 @@ turn(struct session *s, struct span *input, const struct smtp_server_settings *s
 		must(consumed <= waited);
 		*input = span_skip(*input, consumed);
 		waited -= consumed;
+		check_state(s);
 		switch (smtp_server_wants(s->server)) {
 		case SMTP_SERVER_WANTS_INPUT:
-			check_output(s, settings);
+			check_output(s);
 			if (consumed > 0)
 				continue;
 			if (waited == input->len)
@@ -243,7 +258,7 @@ turn(struct session *s, struct span *input, const struct smtp_server_settings *s
 			waited += fuzz_piece(&s->pieces, input->len - waited);
 			continue;
 		case SMTP_SERVER_WANTS_DRAIN:
-			check_output(s, settings);
+			check_output(s);
 			continue;
 		case SMTP_SERVER_WANTS_ANSWER:
 			must(s->parked);
@@ -253,14 +268,14 @@ turn(struct session *s, struct span *input, const struct smtp_server_settings *s
 			smtp_server_resume(s->server);
 			continue;
 		case SMTP_SERVER_WANTS_TLS:
-			check_output(s, settings);
+			check_output(s);
 			if (waited > 0)
 				return false;   /* the session ends it: octets behind STARTTLS */
 			smtp_server_tls_done(s->server);
 			continue;
 		case SMTP_SERVER_WANTS_CLOSE:
 		case SMTP_SERVER_WANTS_CUT:
-			check_output(s, settings);
+			check_output(s);
 			return false;
 		}
 	}
@@ -274,7 +289,7 @@ run(struct span input, bool with_auth)
 	unsigned int choice = fuzz_choice(&input);
 	struct smtp_server_settings settings;
 	struct session s = { .parks = choice & 1, .refuses = choice & 2,
-	    .refuse_body = choice & 8 };
+	    .refuse_body = choice & 8, .cut_under_tls = choice & 128 };
 
 	s.pieces = fuzz_pieces_init(fuzz_choice(&input));
 	smtp_server_settings_init(&settings);
@@ -297,7 +312,7 @@ run(struct span input, bool with_auth)
 	if (choice & 32)
 		smtp_server_offer(s.server, SMTP_XORIGIN | SMTP_CHECKPOINT);
 	smtp_server_open(s.server);
-	while (turn(&s, &input, &settings))
+	while (turn(&s, &input))
 		;
 	if (choice & 64)
 		smtp_server_drain(s.server, "4.3.2", "going down");

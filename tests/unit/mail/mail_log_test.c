@@ -127,11 +127,52 @@ tells_of_refusals(void **state)
 	    "client=192.0.2.1 listener=mx code=550 status=5.1.1 reply=\"no such user\"\n");
 }
 
+#define OUTCOME "id=0000000000001 from=<a@b> to=<c@d> dest=mbox attempt=0 age=0 code=550 " \
+	"status=5.1.1 reply=no"
+#define TO_NOBODY "id=0000000000001 from=<> to=<c@d>"
+
+/* The same fields under every name that an outcome can have. */
+static void
+tells_every_outcome_and_deed(void **state)
+{
+	static const struct reply reply = { 550, "5.1.1", "no" };
+	const struct mail_log_outcome outcome = {
+		.id = 1, .sender = SPAN("a@b"), .rcpt = SPAN("c@d"), .destination = SPAN("mbox"),
+		.reply = &reply, .next_ms = 1000,
+	};
+	struct fixture f;
+
+	(void)state;
+	begin(&f);
+	mail_log_uncertain(&outcome);
+	mail_log_bounced(&outcome);
+	mail_log_expired(&outcome);
+	mail_log_relayed(&outcome);
+	mail_log_released(1, SPAN("uid:0"), SPAN("looked at"));
+	mail_log_retried(1, SPAN("uid:0"), SPAN(""));
+	mail_log_removed(1, SPAN("uid:0"), SPAN(""));
+	for (int why = DISCARDED_NULL_SENDER; why <= DISCARDED_DOUBLE_BOUNCE; why++)
+		mail_log_discarded(1, SPAN(""), SPAN(""), SPAN("c@d"), (enum mail_log_why)why);
+	end(&f,
+	    "level=info event=uncertain " OUTCOME " next=1s\n"
+	    "level=info event=bounced " OUTCOME "\n"
+	    "level=info event=expired " OUTCOME "\n"
+	    "level=info event=relayed " OUTCOME "\n"
+	    "level=info event=released id=0000000000001 by=uid:0 why=\"looked at\"\n"
+	    "level=info event=retried id=0000000000001 by=uid:0\n"
+	    "level=info event=removed id=0000000000001 by=uid:0\n"
+	    "level=info event=discarded " TO_NOBODY " why=null-sender\n"
+	    "level=info event=discarded " TO_NOBODY " why=notify-never\n"
+	    "level=info event=discarded " TO_NOBODY " why=operator\n"
+	    "level=info event=discarded " TO_NOBODY " why=double-bounce\n");
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(tells_the_life_of_a_message),
+		cmocka_unit_test(tells_every_outcome_and_deed),
 		cmocka_unit_test(tells_of_refusals),
 	};
 
