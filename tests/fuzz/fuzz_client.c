@@ -162,7 +162,8 @@ talk(struct session *s, struct span input, unsigned int choice)
 
 		must(took <= shown);
 		moved |= took > 0;
-		must(smtp_client_reply_count(s->client) > 0 || !smtp_client_greeting(s->client)->code);
+		must(smtp_client_reply_count(s->client) > 0 ||
+		    !smtp_client_greeting(s->client)->code);
 		must(!smtp_client_uses_chunking(s->client) ||
 		    smtp_peer_offers(smtp_client_peer(s->client), SMTP_CHUNKING));
 		must(smtp_client_at_name(smtp_client_at(s->client))[0] != '\0');
