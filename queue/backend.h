@@ -8,7 +8,7 @@
  * and fills one table; queue.c only passes calls on.  The log is one backend
  * (spool.c), the tests have one in memory that delays, reorders and fails, and
  * one on a replicated database may come.  The contract is in queue.h, and
- * tests/unit/queue/contract_test.c holds every backend to it.
+ * tests/unit/queue/contract.c holds every backend to it.
  */
 struct queue {
 	const struct queue_backend *backend;
