@@ -25,6 +25,7 @@ struct boxes {
 	bool fold_case;
 	struct span separators;
 	bool sealed;
+	bool may_forward;
 	struct row *rows;               /* sorted by key once sealed */
 	size_t row_count;
 	size_t row_capacity;
@@ -44,6 +45,12 @@ boxes_new(struct arena *arena, bool fold_case, struct span separators)
 	boxes->fold_case = fold_case;
 	boxes->separators = arena_dup(arena, separators);
 	return boxes;
+}
+
+void
+boxes_allow_forward(struct boxes *boxes)
+{
+	boxes->may_forward = true;
 }
 
 /* ---------------------------------------------------------------------- keys */
@@ -191,10 +198,11 @@ static int
 add_target(struct resolving *resolving, const struct boxes_target *target, struct err *err)
 {
 	for (size_t i = 0; i < resolving->count; i++)
-		if (resolving->targets[i].box == target->box)
+		if (resolving->targets[i].box == target->box &&
+		    span_equal(resolving->targets[i].forward_to, target->forward_to))
 			return 0;
 	if (resolving->count == BOXES_TARGETS_MAX)
-		return err_set(err, ERR_CONFIG, "leads to more than %d boxes", BOXES_TARGETS_MAX);
+		return err_set(err, ERR_CONFIG, "leads to more than %d places", BOXES_TARGETS_MAX);
 	resolving->targets[resolving->count++] = *target;
 	return 0;
 }
@@ -212,6 +220,35 @@ find_name(const struct boxes *boxes, struct span name)
 		row = find_row(boxes, key_make(boxes, &key, address.local, address.domain));
 	arena_fini(&arena);
 	return row;
+}
+
+/* Does any box or alias have this domain? */
+static bool
+has_domain(const struct boxes *boxes, struct span domain)
+{
+	for (size_t i = 0; i < boxes->row_count; i++) {
+		struct span local, of_row;
+
+		(void)span_split_last(boxes->rows[i].key, '@', &local, &of_row);
+		if (span_equal_nocase(of_row, domain))
+			return true;
+	}
+	return false;
+}
+
+/* An address of a domain that has nothing here, where forwarding is allowed. */
+static bool
+leads_elsewhere(const struct boxes *boxes, struct span name, struct boxes_target *target)
+{
+	struct address address;
+	bool elsewhere = boxes->may_forward &&
+			 address_parse(&address, name, true, boxes->arena) == ADDRESS_OK &&
+			 address.domain.len > 0 && !has_domain(boxes, address.domain);
+
+	*target = (struct boxes_target){ 0 };
+	if (elsewhere)
+		target->forward_to = address_text(&address, boxes->arena);
+	return elsewhere;
 }
 
 /*
@@ -236,7 +273,14 @@ resolve(struct resolving *resolving, const struct row *alias, struct err *err)
 
 		struct span name = row->names[stack[depth - 1].at++];
 		const struct row *next = find_name(resolving->boxes, name);
+		struct boxes_target elsewhere;
 
+		if (next == NULL && leads_elsewhere(resolving->boxes, name, &elsewhere)) {
+			elsewhere.delivered_to = alias->address;
+			if (add_target(resolving, &elsewhere, err) < 0)
+				return -1;
+			continue;
+		}
 		if (next == NULL)
 			return err_set(err, ERR_CONFIG, "leads to %.*s, which has no box and is no "
 				       "alias", SPAN_ARGS(name));
@@ -325,20 +369,6 @@ targets_of(const struct row *row, const struct boxes_target **targets_out)
 {
 	*targets_out = row->targets;
 	return row->target_count;
-}
-
-/* Does any box or alias have this domain? */
-static bool
-has_domain(const struct boxes *boxes, struct span domain)
-{
-	for (size_t i = 0; i < boxes->row_count; i++) {
-		struct span local, of_row;
-
-		(void)span_split_last(boxes->rows[i].key, '@', &local, &of_row);
-		if (span_equal_nocase(of_row, domain))
-			return true;
-	}
-	return false;
 }
 
 /* Up to the first separator that is not the first octet. */

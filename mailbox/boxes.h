@@ -61,6 +61,9 @@ int boxes_add(struct boxes *boxes, struct span address, const struct box *box, s
 int boxes_add_alias(struct boxes *boxes, struct span address, const struct span *targets,
 		    size_t target_count, struct err *err);
 
+/* Aliases may lead to addresses of domains that have no box here. */
+void boxes_allow_forward(struct boxes *boxes);
+
 /*
  * No more is added: resolve aliases.  POSTMASTER is an address of the table, or empty for the
  * first box.  Fails for aliases that lead nowhere or in circles, naming them in err; when one is
@@ -70,7 +73,8 @@ int boxes_seal(struct boxes *boxes, struct span postmaster, struct span *culprit
 	       struct err *err);
 
 struct boxes_target {
-	const struct box *box;
+	const struct box *box;          /* NULL: to be forwarded */
+	struct span forward_to;         /* an address elsewhere */
 	struct span delivered_to;       /* the address it has; empty for a catch-all: as given */
 };
 

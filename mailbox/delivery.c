@@ -2,13 +2,14 @@
 
 #include <string.h>
 
+#include "mailbox/forward.h"
 #include "mailbox/mbox_head.h"
+#include "mailbox/way.h"
 #include "relay/base/base32.h"
 #include "relay/base/buf.h"
 #include "relay/base/log.h"
 #include "relay/base/mem.h"
 #include "relay/base/must.h"
-#include "relay/mail/header.h"
 #include "relay/mail/mail_log.h"
 #include "relay/net/work.h"
 
@@ -19,9 +20,11 @@ struct recipient {
 	struct reply reply;
 };
 
-/* A copy for one box of one recipient. */
+/* A copy for one box of one recipient, or to be forwarded. */
 struct copy {
+	bool is_forward;
 	struct worker_post post;
+	struct forward_copy forward;
 	struct delivery *delivery;
 	size_t rcpt;
 };
@@ -215,40 +218,6 @@ delivery_body(struct delivery *delivery, struct span octets)
 	return taken;
 }
 
-/* ------------------------------------------------------------------------- loops */
-
-/* What the header tells of the way the message came. */
-struct way {
-	size_t received_count;
-	struct span delivered_to[64];   /* values */
-	size_t delivered_count;
-};
-
-static void
-read_way(struct way *way, struct span message)
-{
-	struct header_scan scan;
-	struct header_field field;
-
-	*way = (struct way){ 0 };
-	header_scan_init(&scan, message);
-	while (header_scan_next(&scan, &field)) {
-		way->received_count += span_equal_nocase(field.name, SPAN("Received"));
-		if (span_equal_nocase(field.name, SPAN("Delivered-To")) &&
-		    way->delivered_count < sizeof(way->delivered_to) / sizeof(struct span))
-			way->delivered_to[way->delivered_count++] = span_trim(field.value);
-	}
-}
-
-static bool
-was_delivered_to(const struct way *way, struct span address)
-{
-	for (size_t i = 0; i < way->delivered_count; i++)
-		if (span_equal_nocase(way->delivered_to[i], address))
-			return true;
-	return false;
-}
-
 /* -------------------------------------------------------------------- the copies */
 
 static struct span
@@ -268,7 +237,7 @@ make_key(struct delivery *delivery, const struct recipient *rcpt, size_t target)
 
 	buf_init(&text, 4 * ADDRESS_TEXT_BYTES_MAX);
 	(void)buf_append(&text, rcpt->address);
-	if (rcpt->target_count > 1) {
+	if (rcpt->target_count > 1 && rcpt->targets[target].box != NULL) {
 		(void)buf_append_byte(&text, '\0');
 		(void)buf_append(&text, rcpt->targets[target].box->address);
 	}
@@ -279,13 +248,21 @@ make_key(struct delivery *delivery, const struct recipient *rcpt, size_t target)
 
 static void copy_done(void *ctx, struct worker_post *post);
 
+/* Trace fields as the wire has them; who delivers in the end adds Return-Path. */
 static int
-make_copy(struct delivery *delivery, struct copy *copy, size_t rcpt_index, size_t target,
-	  uint64_t id)
+compose_forward(const struct trace_received *received, struct span delivered_to, struct buf *out)
 {
-	const struct recipient *rcpt = &delivery->rcpts[rcpt_index];
+	if (trace_fields_delivered_to(delivered_to, out) < 0)
+		return -1;
+	return trace_fields_received(received, out);
+}
+
+static int
+compose_head(const struct delivery *delivery, const struct recipient *rcpt, size_t target,
+	     struct span id_text, struct buf *out)
+{
 	const struct delivery_client *client = &delivery->client;
-	char id_text[BASE32_U64_BYTES];
+	const struct box *box = rcpt->targets[target].box;
 	const struct trace_received received = {
 		.client_hello = client->hello,
 		.client_address = client->address,
@@ -295,27 +272,41 @@ make_copy(struct delivery *delivery, struct copy *copy, size_t rcpt_index, size_
 		.tls_version = client->tls_version,
 		.tls_cipher = client->tls_cipher,
 		.tls_verified = client->tls_verified,
-		.queue_id = span_make(id_text, BASE32_U64_CHARS),
+		.queue_id = id_text,
 		.for_address = rcpt->address,
 		.wall_ms = loop_wall_ms(delivery->home),
 	};
 	const struct mbox_head head = {
-		.from_line = rcpt->targets[target].box->kind == BOXES_MBOX,
+		.from_line = box != NULL && box->kind == BOXES_MBOX,
 		.sender = delivery->sender,
 		.original_to = rcpt->address,
 		.delivered_to = delivered_to(rcpt, target),
 		.received = &received,
 	};
+
+	if (box == NULL)
+		return compose_forward(&received, head.delivered_to, out);
+	return mbox_head_compose(&head, out);
+}
+
+static int
+make_copy(struct delivery *delivery, struct copy *copy, size_t rcpt_index, size_t target,
+	  uint64_t id)
+{
+	const struct recipient *rcpt = &delivery->rcpts[rcpt_index];
+	char id_text[BASE32_U64_BYTES];
 	struct buf out;
 	size_t id_at = 0;
 	int result;
 
 	base32_print_u64(id, id_text);
 	buf_init(&out, MBOX_HEAD_BYTES_MAX);
-	result = mbox_head_compose(&head, &out);
-	if (result == 0 && !span_find(buf_span(&out), received.queue_id, &id_at))
+	result = compose_head(delivery, rcpt, target, span_make(id_text, BASE32_U64_CHARS), &out);
+	if (result == 0 &&
+	    !span_find(buf_span(&out), span_make(id_text, BASE32_U64_CHARS), &id_at))
 		result = -1;
 	*copy = (struct copy){
+		.is_forward = rcpt->targets[target].box == NULL,
 		.post = {
 			.box = rcpt->targets[target].box,
 			.letter = delivery->letter,
@@ -326,9 +317,11 @@ make_copy(struct delivery *delivery, struct copy *copy, size_t rcpt_index, size_
 			.done = copy_done,
 			.ctx = copy,
 		},
+		.forward = { .to = rcpt->targets[target].forward_to },
 		.delivery = delivery,
 		.rcpt = rcpt_index,
 	};
+	copy->forward.head = copy->post.head;
 	if (copy->post.has_key)
 		copy->post.key = make_key(delivery, rcpt, target);
 	buf_fini(&out);
@@ -347,7 +340,7 @@ make_copies(struct delivery *delivery, size_t rcpt_index, const struct way *way,
 		return;
 	}
 	for (size_t i = 0; i < rcpt->target_count; i++)
-		if (was_delivered_to(way, delivered_to(rcpt, i))) {
+		if (way_has_box(way, delivered_to(rcpt, i))) {
 			reply_set(&rcpt->reply, 554, "5.4.6",
 				  "this message was delivered to this box before: it is in a loop");
 			return;
@@ -371,7 +364,7 @@ make_copies(struct delivery *delivery, size_t rcpt_index, const struct way *way,
 	}
 }
 
-/* ------------------------------------------------------------------------ the hub */
+/* ----------------------------------------------------------------------- verdicts */
 
 static void
 log_outcome(const struct delivery *delivery, const struct copy *copy)
@@ -381,7 +374,7 @@ log_outcome(const struct delivery *delivery, const struct copy *copy)
 		.origin = delivery->origin,
 		.sender = delivery->sender,
 		.rcpt = delivery->rcpts[copy->rcpt].address,
-		.box = span_from_cstr(copy->post.box->path),
+		.box = copy->is_forward ? copy->forward.to : span_from_cstr(copy->post.box->path),
 		.bytes = letter_bytes(delivery->letter),
 	};
 
@@ -433,23 +426,86 @@ decide(struct delivery *delivery)
 			log_refusal(delivery, &delivery->rcpts[i]);
 }
 
+/* ------------------------------------------------------------------------ forwards */
+
+/* Would a copy of this recipient be made again, because another of its copies failed? */
+static bool
+comes_again(const struct delivery *delivery, const struct copy *copy)
+{
+	for (size_t i = 0; i < delivery->copy_count; i++) {
+		const struct copy *other = &delivery->copies[i];
+
+		if (other->rcpt == copy->rcpt && !other->is_forward &&
+		    !reply_is_positive(&other->post.reply))
+			return true;
+	}
+	return false;
+}
+
 static void
-come_home(void *ctx)
+forwarded(void *ctx)
 {
 	struct delivery *delivery = ctx;
 
+	for (size_t i = 0; i < delivery->copy_count; i++) {
+		struct copy *copy = &delivery->copies[i];
+
+		if (copy->is_forward && copy->forward.reply.code != 0)
+			copy->post.reply = copy->forward.reply;
+	}
 	decide(delivery);
 	if (is_home_again(delivery))
 		delivery->ops->decided(delivery->ctx);
 }
 
-static void
-copy_done(void *ctx, struct worker_post *post)
+/* What is to be forwarded goes when the boxes have theirs.  False when nothing is. */
+static bool
+begin_forwards(struct delivery *delivery)
 {
-	struct copy *copy = ctx;
-	struct delivery *delivery = copy->delivery;
+	const struct forward_settings settings = {
+		.route = &delivery->config->forward,
+		.hostname = delivery->config->node.hostname,
+		.loop = delivery->home,
+		.pool = worker_pool(delivery->place->worker),
+		.letter = delivery->letter,
+		.sender = delivery->sender,
+		.origin = delivery->origin,
+		.smtputf8 = delivery->smtputf8,
+	};
+	struct forward_copy **copies = arena_alloc_array(&delivery->arena, delivery->copy_count,
+							 sizeof(struct forward_copy *));
+	size_t count = 0;
 
-	must(post == &copy->post && delivery->copies_open > 0);
+	for (size_t i = 0; i < delivery->copy_count; i++) {
+		struct copy *copy = &delivery->copies[i];
+
+		if (!copy->is_forward)
+			continue;
+		reply_set(&copy->post.reply, 451, "4.4.0", "not forwarded yet");
+		if (!comes_again(delivery, copy))
+			copies[count++] = &copy->forward;
+	}
+	if (count == 0)
+		return false;
+	(void)forward_start(&settings, copies, count, forwarded, delivery);
+	return true;
+}
+
+static void
+come_home(void *ctx)
+{
+	struct delivery *delivery = ctx;
+
+	if (!begin_forwards(delivery))
+		forwarded(delivery);
+}
+
+/* ------------------------------------------------------------------------ the hub */
+
+static void
+copy_is_through(struct delivery *delivery)
+{
+	must(delivery->copies_open > 0);
 	delivery->copies_open--;
 	if (delivery->copies_open > 0)
 		return;
@@ -458,13 +514,28 @@ copy_done(void *ctx, struct worker_post *post)
 }
 
 static void
+copy_done(void *ctx, struct worker_post *post)
+{
+	struct copy *copy = ctx;
+
+	must(post == &copy->post);
+	copy_is_through(copy->delivery);
+}
+
+static void
 arrive_at_hub(void *ctx)
 {
 	struct delivery *delivery = ctx;
 
-	delivery->copies_open = delivery->copy_count;
-	for (size_t i = 0; i < delivery->copy_count; i++)
+	/* One more, so that none of them is the last before all are on their way. */
+	delivery->copies_open = 1;
+	for (size_t i = 0; i < delivery->copy_count; i++) {
+		if (delivery->copies[i].is_forward)
+			continue;
+		delivery->copies_open++;
 		worker_submit(delivery->place->worker, &delivery->copies[i].post);
+	}
+	copy_is_through(delivery);
 }
 
 bool
@@ -475,7 +546,7 @@ delivery_finish(struct delivery *delivery, struct delivery_ids *ids)
 
 	must(!delivery->is_lent && delivery->rcpt_count > 0);
 	letter_seal(delivery->letter);
-	read_way(&way, letter_header(delivery->letter));
+	way_read(&way, letter_header(delivery->letter));
 	for (size_t i = 0; i < delivery->rcpt_count; i++)
 		copy_count += delivery->rcpts[i].target_count;
 	delivery->copies = arena_alloc_array(&delivery->arena, copy_count,

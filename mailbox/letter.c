@@ -21,6 +21,7 @@ struct letter {
 	bool ends_in_lf;
 	uint64_t bytes;
 	uint64_t added_bytes;           /* by quoting */
+	uint64_t line_count;            /* CRs left out */
 	struct mbox_quote quote;
 	uint64_t file_bytes;
 	int file;
@@ -149,6 +150,7 @@ letter_append(struct letter *letter, struct span wire)
 	must(!letter->sealed);
 	while (taken < wire.len) {
 		if (wire.data[taken] == '\r') {
+			letter->line_count++;
 			taken++;
 			continue;
 		}
@@ -234,6 +236,12 @@ uint64_t
 letter_quoted_bytes(const struct letter *letter)
 {
 	return letter->bytes + letter->added_bytes;
+}
+
+uint64_t
+letter_wire_bytes(const struct letter *letter)
+{
+	return letter->bytes + letter->line_count;
 }
 
 bool

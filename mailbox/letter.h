@@ -59,6 +59,9 @@ void letter_seal(struct letter *letter);
 uint64_t letter_bytes(const struct letter *letter);
 uint64_t letter_quoted_bytes(const struct letter *letter);
 
+/* The octets with CRLF line ends. */
+uint64_t letter_wire_bytes(const struct letter *letter);
+
 /* Empty letters do. */
 bool letter_ends_in_lf(const struct letter *letter);
 

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "mailbox/forward_config.h"
 #include "mailbox/mbox_lock.h"
 #include "relay/base/mem.h"
 #include "relay/daemon/privilege.h"
@@ -86,7 +87,8 @@ static const struct conf_option box_options[] = {
 static const struct conf_option alias_options[] = {
 	{ .name = "to", .type = CONF_STRING_LIST, .required = true, .min = 1,
 	  .max = BOXES_TARGETS_MAX, .example = "\"user@example.net\"",
-	  .help = "Boxes or aliases that each get a copy." },
+	  .help = "Boxes or aliases that each get a copy; with a section forward, addresses of "
+		  "other domains, too." },
 };
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -107,6 +109,10 @@ static const struct conf_section sections[] = {
 	{ .name = "alias", .titled = true, .example_title = "sales@example.net",
 	  .options = alias_options, .options_count = COUNT(alias_options),
 	  .help = "An address that stands for others." },
+	{ .name = "forward", .options = forward_config_options,
+	  .options_count = FORWARD_CONFIG_OPTION_COUNT,
+	  .help = "The relay that takes copies for addresses elsewhere; without it no alias may "
+		  "lead there." },
 };
 
 const struct conf_schema mailbox_config_schema = {
@@ -300,6 +306,8 @@ read_boxes(struct mailbox_config *config, const struct conf *conf, struct err *e
 	for (size_t i = 0; i < conf_block_count(conf, "alias"); i++)
 		if (read_alias(config, conf_block_at(conf, "alias", i), err) < 0)
 			return -1;
+	if (config->forward.address_count > 0)
+		boxes_allow_forward(config->boxes);
 	if (boxes_seal(config->boxes, span_from_cstr(conf_string(defaults.block, "postmaster")),
 		       &culprit, err) < 0)
 		return blame(conf, culprit, err);
@@ -338,6 +346,7 @@ mailbox_config_from(struct mailbox_config **config_out, const struct conf *conf,
 	config->received_count_max = (uint32_t)conf_int(node, "received_max");
 	if (check_listeners(&config->node, conf, err) < 0 ||
 	    read_path(config, node, "spool", &config->spool, err) < 0 ||
+	    forward_config_read(&config->forward, conf, &config->node, &config->arena, err) < 0 ||
 	    read_boxes(config, conf, err) < 0) {
 		mailbox_config_unref(&config);
 		return -1;
@@ -376,6 +385,8 @@ mailbox_config_unref(struct mailbox_config **config_ptr)
 	if (config == NULL ||
 	    atomic_fetch_sub_explicit(&config->holders, 1, memory_order_acq_rel) > 1)
 		return;
+	if (config->forward.tls_context != NULL)
+		tls_context_unref(&config->forward.tls_context);
 	node_config_fini(&config->node);
 	arena_fini(&config->arena);
 	mem_free(&config);

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "mailbox/boxes.h"
+#include "mailbox/forward.h"
 #include "relay/base/arena.h"
 #include "relay/base/conf.h"
 #include "relay/base/err.h"
@@ -30,6 +31,7 @@ struct mailbox_config {
 	uint64_t remember_ms;           /* of deliveries made, to absorb second arrivals */
 	uint64_t memory_bytes_max;      /* of messages that arrive, before they go to files */
 	uint32_t received_count_max;
+	struct forward_route forward;
 	struct boxes *boxes;
 };
 

@@ -7,7 +7,7 @@ import ssl
 import time
 
 import letters
-from chapar import Skip, check, wait_for
+from chapar import Skip, check, lmtp_route, run, wait_for
 
 USER = "user@example.net"
 
@@ -250,3 +250,70 @@ def test_large_messages(site):
     grown = resident_peak(node) - before
     check(grown < 60 << 20, f"grew by {grown >> 20} MB for a message of 101 MB")
     check(len(subjects(site, "user_at_example.net")) == 1, "what was refused is in the box")
+
+
+def test_forward(site):
+    """An alias leads to an address elsewhere: answered when the relay has it, and its words when not."""
+    far = site.mailbox("far", 5, ["me@elsewhere.example"]).start()
+    relay = site.relay("relay1", 1, lmtp_route([site.address(5) + ":2424"],
+                                               domains='"elsewhere.example"')).start()
+    relay_name = "relay1.chapar.test"
+    node = node_with(site, f"""
+box "{USER}" {{ file = "{path(site, "user")}" }}
+alias "away@example.net" {{ to = {{"me@elsewhere.example"}} }}
+alias "both@example.net" {{ to = {{"{USER}", "me@elsewhere.example"}} }}
+forward {{ to = {{"{site.address(1)}:2525"}}  host = "{relay_name}"  tls = verify }}
+""")
+    client = connect(site)
+    check(send(client, "away@example.net")[0] == 250, "not forwarded")
+    check(send(client, "both@example.net", "x" * 70 + "\r\n.dot\r\n")[0] == 250, "not forwarded to both")
+    big = "\r\n".join(["y" * 76] * 60000)
+    check(send(client, "away@example.net", big)[0] == 250, "a letter of 4.6 MB is not forwarded")
+    wait_for(lambda: len(site.box("far", "me@elsewhere.example")) == 3, 30, "three letters elsewhere")
+    found = site.box("far", "me@elsewhere.example")
+    check(big.replace("\r\n", "\n").encode() in found[2], "the large letter was changed")
+    check(b"\n.dot\n" in found[1] and b"\nDelivered-To: away@example.net\n" in found[0], found[0][:900])
+    check(len(subjects(site, "user")) == 1, "the local copy is missing")
+    relay.stop()
+    code, words = send(client, "both@example.net")
+    check(400 <= code < 500, f"while the relay is away: {code} {words}")
+    code, words = send(client, "away@example.net")
+    check(400 <= code < 500, f"while the relay is away: {code} {words}")
+    relay.start()
+    check(send(client, "away@example.net")[0] == 250, "not forwarded when the relay is back")
+    wait_for(lambda: len(site.box("far", "me@elsewhere.example")) == 4, 30, "the fourth elsewhere")
+    check(node.stop() == 0 and far.stop() == 0, "did not end well")
+
+
+def test_forward_must_be_configured(site):
+    """Without a section forward an alias may lead nowhere else; and not to a missing box of ours."""
+    for extra in ("", 'forward { to = {"127.0.0.1:25"}  host = "r.example"  tls = none }\n'):
+        target = "gone@example.net" if extra else "me@elsewhere.example"
+        node = site.mailbox("box", 3, [], extra=f"""
+box "{USER}" {{ file = "{path(site, "user")}" }}
+alias "a@example.net" {{ to = {{"{target}"}} }}
+{extra}""")
+        said = run([site.mailboxd, "-f", node.config_path, "-n"], good=(78,))
+        check(re.search(r"box\.conf:\d+: ", said) and target in said, said)
+
+
+def test_forward_is_refused(site):
+    """What the next node refuses is refused with its words; a certificate of another name is no relay."""
+    site.mailbox("far", 5, ["me@elsewhere.example"]).start()
+    text = f"""
+box "{USER}" {{ file = "{path(site, "user")}" }}
+alias "wrong@example.net" {{ to = {{"nobody@elsewhere.example"}} }}
+alias "right@example.net" {{ to = {{"me@elsewhere.example"}} }}
+forward {{ to = {{"{site.address(5)}:2526"}}  host = "far.chapar.test" }}
+"""
+    node = node_with(site, text)
+    client = connect(site)
+    code, words = send(client, "wrong@example.net")
+    check(code == 550 and "5.1.1" in words, f"{code} {words}")
+    check(send(client, "right@example.net")[0] == 250, "not forwarded")
+    node.configure(open(node.config_path).read().replace('"far.chapar.test"', '"other.chapar.test"'))
+    node.reload()
+    wait_for(lambda: "reloaded" in node.log(), 10, "the reload is done")
+    code, words = send(connect(site), "right@example.net")
+    check(400 <= code < 500, f"to a host of another name: {code} {words}")
+    check(len(site.box("far", "me@elsewhere.example")) == 1, "more than one was forwarded")
