@@ -145,7 +145,7 @@ chunk_arrived(struct inbox_item *item)
 	if (done->job.result == QUEUE_DONE) {
 		chunk->place = done->record.place;
 		draft->durable_bytes += chunk->bytes;
-		if (draft->bytes > KEEP_BYTES_MAX)
+		if (draft->bytes > KEEP_BYTES_MAX || draft->is_pressed)
 			body_chunk_release(&chunk->chunk);
 	} else if (draft->result == QUEUE_DONE) {
 		/* Whatever became of the chunk, without a commit record there is no message. */
@@ -227,10 +227,27 @@ seal_open_chunk(struct draft *draft)
 static void
 stream_chunks(struct draft *draft)
 {
-	if (draft->never_streams || draft->bytes < STREAM_AFTER_BYTES)
+	if (draft->never_streams ||
+	    (draft->bytes < STREAM_AFTER_BYTES && !draft->is_pressed))
 		return;
 	while (draft->submitted_count < draft->chunk_count)
 		submit_chunk(draft, draft->submitted_count++);
+}
+
+/*
+ * There is no memory for more.  What it holds goes to the disk, however little it
+ * is, and does not stay in memory: else drafts that all wait would wait for each
+ * other for ever.
+ */
+static void
+relieve(struct draft *draft)
+{
+	draft->is_pressed = true;
+	stream_chunks(draft);
+	for (uint32_t i = 0; i < draft->chunk_count; i++) {
+		if (!place_is_none(draft->chunks[i].place))
+			body_chunk_release(&draft->chunks[i].chunk);
+	}
 }
 
 /* ---- the face ---------------------------------------------------------------------- */
@@ -280,8 +297,11 @@ draft_append(struct queue_draft *face, struct span bytes)
 			size_t capacity = next_capacity(draft);
 
 			stream_chunks(draft);
-			if (!has_room(draft, capacity) && wait_for_room(draft, capacity))
-				break;
+			if (!has_room(draft, capacity)) {
+				relieve(draft);
+				if (wait_for_room(draft, capacity))
+					break;
+			}
 			(void)add_chunk(draft, capacity);
 		}
 		size_t count = body_chunk_append(draft->open_chunk, span_skip(bytes, taken));

@@ -122,6 +122,7 @@ struct draft {
 	TAILQ_ENTRY(draft) wait_link;
 	struct waiting_drafts *waits_in;        /* NULL: it does not wait */
 	bool never_streams;             /* a notification: one record with its marks */
+	bool is_pressed;                /* it had to wait for memory: it keeps none */
 	bool aborted;
 	char *transid, *owner;          /* ours, or NULL */
 
