@@ -69,6 +69,38 @@ check_listener(const struct relay_config *config, size_t index, struct err *err)
 }
 
 int
+relay_config_read_login(const struct conf_block *block, struct call_login **login_out,
+    struct err *err)
+{
+	const char *user = conf_string(block, "auth_user");
+	size_t count = conf_list_count(block, "auth_mechanisms");
+	struct err why;
+	struct buf names;
+	char *path = NULL;
+
+	if (!user && !conf_is_set(block, "auth_password") && count == 0)
+		return 0;
+	if (!user)
+		return conf_fail(block, NULL, err,
+		    "expected auth_user beside the other options of auth");
+	buf_init(&names, SMTP_AUTH_MECHANISMS_BYTES_MAX - 1);
+	for (size_t i = 0; i < count; i++)
+		(void)buf_appendf(&names, "%s%s", i > 0 ? " " : "",
+		    conf_list_string(block, "auth_mechanisms", i));
+	if (conf_is_set(block, "auth_password")) {
+		path = conf_path(block, "auth_password");
+		*login_out = call_login_load(buf_span(&names), span_from_cstr(user), path, &why);
+	} else if (span_equal(buf_span(&names), SPAN("EXTERNAL"))) {
+		*login_out = call_login_new(buf_span(&names), span_from_cstr(user), SPAN(""), &why);
+	} else {
+		(void)err_set(&why, ERR_CONFIG, "expected auth_password, the file that it is in");
+	}
+	mem_free(&path);
+	buf_fini(&names);
+	return *login_out ? 0 : conf_fail(block, "auth_user", err, "%s", why.text);
+}
+
+int
 relay_config_read_auth(struct relay_config *config, struct err *err)
 {
 	const struct conf_block *block = conf_block(config->conf, "auth");

@@ -17,6 +17,10 @@ int relay_config_read_accept(struct relay_config *config, struct err *err);
 int relay_config_check_mechanism(struct span value, struct err *err);
 int relay_config_read_auth(struct relay_config *config, struct err *err);
 
+/* The options auth_... of a route; *login_out stays NULL where there are none. */
+int relay_config_read_login(const struct conf_block *block, struct call_login **login_out,
+    struct err *err);
+
 /* The routes of the file into config->outbound.routes. */
 int relay_config_read_routes(struct relay_config *config, struct err *err);
 

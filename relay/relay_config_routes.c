@@ -199,6 +199,19 @@ route_tls(struct relay_config *config, const struct conf_block *block,
 	return 0;
 }
 
+static int
+route_login(const struct conf_block *block, struct route_settings *route, struct err *err)
+{
+	if (relay_config_read_login(block, &route->login, err) < 0)
+		return -1;
+	if (route->login && route->via == ROUTE_VIA_MX)
+		return conf_fail(block, "auth_user", err,
+		    "has no meaning with via = mx: a password is for hosts that are named");
+	if (route->login && route->tls.level == TLS_LEVEL_NONE)
+		return conf_fail(block, "auth_user", err, "needs tls");
+	return 0;
+}
+
 static void
 route_numbers(const struct conf_block *block, struct route_settings *route)
 {
@@ -233,6 +246,7 @@ read_route(struct relay_config *config, const struct conf_block *block,
 	if (route_conditions(config, block, route, err) < 0 ||
 	    route_hosts(config, block, route, err) < 0 ||
 	    route_tls(config, block, route, err) < 0 ||
+	    route_login(block, route, err) < 0 ||
 	    route_retry(config, block, route, err) < 0)
 		return -1;
 	route_numbers(block, route);
@@ -270,13 +284,10 @@ check_titles(const struct conf *conf, const char *section, struct err *err)
 	return 0;
 }
 
-int
-relay_config_read_routes(struct relay_config *config, struct err *err)
+static int
+read_routes(struct relay_config *config, struct route_settings *routes, size_t count,
+    struct err *err)
 {
-	size_t count = conf_block_count(config->conf, "route");
-	struct route_settings *routes = arena_alloc_array(&config->arena, count + 1,
-	    sizeof(*routes));
-
 	if (check_titles(config->conf, "route", err) < 0 ||
 	    check_titles(config->conf, "retry", err) < 0 || read_retries(config, err) < 0)
 		return -1;
@@ -290,4 +301,18 @@ relay_config_read_routes(struct relay_config *config, struct err *err)
 	if (route_table_new(routes, count, &config->outbound.routes, err) < 0)
 		return err_wrap(err, "%s", conf_file_name(config->conf));
 	return 0;
+}
+
+int
+relay_config_read_routes(struct relay_config *config, struct err *err)
+{
+	size_t count = conf_block_count(config->conf, "route");
+	struct route_settings *routes = arena_alloc_array(&config->arena, count + 1,
+	    sizeof(*routes));
+	int result = read_routes(config, routes, count, err);
+
+	/* The table has its own references. */
+	for (size_t i = 0; i < count; i++)
+		call_login_unref(&routes[i].login);
+	return result;
 }

@@ -360,6 +360,7 @@ open_call(struct attempt *attempt, const struct endpoint *addresses, size_t addr
 		.tls_context = way->contexts[attempt->pool->settings.worker],
 		.fingerprints = way->policy.fingerprint_count ? way->policy.fingerprints : NULL,
 		.fingerprint_count = way->policy.fingerprint_count,
+		.login = way->login,
 		.connect_timeout_ms = timeouts->connect_ms,
 		.greeting_timeout_ms = timeouts->greeting_ms,
 		.hello_timeout_ms = timeouts->command_ms,

@@ -291,6 +291,32 @@ copy_numbers(struct outbound *outbound, const struct outbound_config *config)
 		settings->running_max = (size_t)config->connection_max * 4;
 }
 
+/*
+ * What is under way is not placed anew, so the destinations of named hosts change over here: the
+ * next attempt goes by what holds now.
+ */
+static void
+renew_named(struct outbound *outbound)
+{
+	size_t count = route_table_count(outbound->routes);
+	const struct route **in_use = mem_alloc_array(count, sizeof(struct route *));
+	struct destination *destination;
+	struct destination *next;
+
+	HASH_ITER(hh, outbound->dispatch.destinations, destination, next) {
+		const struct route *route = route_table_find_name(outbound->routes,
+		    destination->route->name);
+
+		if (route && route->via != ROUTE_VIA_MX &&
+		    destination->route->via != ROUTE_VIA_MX)
+			in_use[route->number] = route;
+	}
+	for (size_t i = 0; i < count; i++)
+		if (in_use[i])
+			(void)outbound_named_destination(outbound, in_use[i]);
+	mem_free(&in_use);
+}
+
 int
 outbound_configure(struct outbound *outbound, const struct outbound_config *config,
     struct err *err)
@@ -320,6 +346,7 @@ outbound_configure(struct outbound *outbound, const struct outbound_config *conf
 	outbound->named = mem_alloc_array(route_table_count(config->routes),
 	    sizeof(struct destination *));
 	outbound->epoch++;
+	renew_named(outbound);
 	route_table_unref(&old);
 	outbound_wake(outbound);
 	return 0;

@@ -197,6 +197,8 @@ add_rule(struct route_table *table, const struct route_settings *from, struct er
 		.rate_minute = from->rate_minute,
 		.timeouts = from->timeouts,
 	};
+	if (from->login)
+		route->login = call_login_ref(from->login);
 	if (from->tls.name)
 		route->tls.name = arena_dup_cstr(arena, from->tls.name);
 	if (from->tls.identity)
@@ -270,6 +272,8 @@ route_table_unref(struct route_table **table_pointer)
 		return;
 	free_keys(&table->keys);
 	free_keys(&table->address_domains);
+	for (size_t i = 0; i < table->rule_count; i++)
+		call_login_unref(&table->rules[i].route.login);
 	arena_fini(&table->arena);
 	mem_free(&table);
 }

@@ -12,6 +12,7 @@
 #include "relay/net/endpoint.h"
 #include "relay/outbound/tls_policy.h"
 #include "relay/outbound/window.h"
+#include "relay/session/call_login.h"
 
 /*
  * Where mail goes: the routes of the configuration, in their order; the first
@@ -97,6 +98,7 @@ struct route_settings {
 	size_t host_count;
 	uint16_t mx_port;               /* 0: 25 */
 	struct tls_policy tls;
+	struct call_login *login;       /* who we are there; NULL: nobody; referenced */
 	struct window_settings window;
 	uint32_t rate_minute;           /* attempts a minute to one destination; 0: no limit */
 	const struct retry_policy *retry;       /* schedules, lifetime, delay notice; NULL: ours */
@@ -114,6 +116,7 @@ struct route {
 	size_t host_count;
 	uint16_t mx_port;
 	struct tls_policy tls;
+	struct call_login *login;
 	struct window_settings window;
 	uint32_t rate_minute;
 	struct retry_policy retry;

@@ -19,6 +19,8 @@ way_new(const struct route *route, const char *hello, const struct way_host *hos
 	way->policy.name = route->tls.name ? mem_dup_cstr(route->tls.name) : NULL;
 	way->policy.identity = NULL;
 	way->timeouts = route->timeouts;
+	if (route->login)
+		way->login = call_login_ref(route->login);
 	way->hello = mem_dup_cstr(hello);
 	way->worker_count = worker_count;
 	way->contexts = mem_alloc_array(worker_count, sizeof(struct tls_context *));
@@ -49,6 +51,7 @@ way_unref(struct way **way_pointer)
 		tls_context_unref(&way->contexts[i]);
 	mem_free(&way->contexts);
 	mem_free(&way->policy.name);
+	call_login_unref(&way->login);
 	mem_free(&way->own_addresses);
 	mem_free(&way->hello);
 	mem_free(&way);

@@ -27,6 +27,7 @@ struct way {
 	bool is_named;                  /* hosts the operator named, not exchangers from MX */
 	enum call_tls tls;
 	struct tls_policy policy;       /* implicit, name, fingerprints */
+	struct call_login *login;       /* NULL: nobody asks who we are */
 	struct tls_context **contexts;  /* of each worker; NULL without TLS */
 	size_t worker_count;
 	struct route_timeouts timeouts;

@@ -92,6 +92,10 @@ dialled(void *ctx, const struct dial_result *result)
 		.use_chunking = true,
 		.eager_bytes_max = CALL_EAGER_BYTES_MAX,
 	};
+	if (call->settings.login) {
+		call->client_settings.mechanism = call_login_mechanisms(call->settings.login);
+		call->client_settings.auth_needs_tls = true;
+	}
 	call->client = smtp_client_new(&call->client_settings, &call_client_ops, call);
 	if (call->settings.tls_implicit)
 		begin_tls(call);
@@ -120,6 +124,7 @@ redial(void *ctx)
 	loop_task_cancel(call->loop, &call->begin_tls);
 	conn_free(&call->conn);
 	smtp_client_free(&call->client);
+	sasl_client_free(&call->sasl);
 	call->redial = false;
 	call->tls_began = call->secured = call->has_deadline = call->waits_for_drain = false;
 	start_dial(call);
@@ -176,6 +181,8 @@ copy_settings(struct call *call, const struct call_settings *settings)
 	own->fingerprints = (const uint8_t (*)[TLS_FINGERPRINT_BYTES])call->fingerprints;
 	if (settings->tls_context)
 		own->tls_context = tls_context_ref(settings->tls_context);
+	if (settings->login)
+		own->login = call_login_ref(settings->login);
 	if (settings->source_ipv4) {
 		call->source_ipv4 = *settings->source_ipv4;
 		own->source_ipv4 = &call->source_ipv4;
@@ -301,6 +308,7 @@ release_call(void *object)
 	mem_free(&call->addresses);
 	mem_free(&call->fingerprints);
 	tls_context_unref(&call->settings.tls_context);
+	call_login_unref(&call->settings.login);
 	mem_free(&call);
 }
 

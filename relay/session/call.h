@@ -13,6 +13,7 @@
 #include "relay/net/endpoint.h"
 #include "relay/net/loop.h"
 #include "relay/net/tls.h"
+#include "relay/session/call_login.h"
 
 /*
  * One connection to a next hop: dial, greeting, EHLO or LHLO, STARTTLS where
@@ -51,6 +52,8 @@ struct call_settings {
 	struct tls_context *tls_context;        /* a client's; referenced; NULL only with NONE */
 	const uint8_t (*fingerprints)[TLS_FINGERPRINT_BYTES];
 	size_t fingerprint_count;
+	/* Who we are there; NULL: nobody asks.  Counted; said under TLS only. */
+	struct call_login *login;
 	/* Times to wait; 0 takes the default, RFC 5321 section 4.5.3.2 where it has one. */
 	uint64_t connect_timeout_ms;            /* one address; 30 s */
 	uint64_t open_timeout_ms;               /* from the start to ready(); 5 minutes */
@@ -70,7 +73,8 @@ enum call_end {
 	CALL_END_IDLE,          /* nobody used it for the idle time */
 	CALL_END_CONNECT,       /* no address answered */
 	CALL_END_TLS,           /* not offered, handshake, certificate */
-	CALL_END_GREETING,      /* the host turned us away: 4yz or 5yz to greeting or EHLO */
+	/* the host turned us away: 4yz or 5yz to greeting or EHLO; or AUTH failed, always a 4yz */
+	CALL_END_GREETING,
 	CALL_END_PROTOCOL,      /* what it says is not SMTP */
 	CALL_END_TIMEOUT,       /* it did not answer in time */
 	CALL_END_LOST,          /* it closed the connection, or the network did */

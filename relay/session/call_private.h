@@ -24,6 +24,7 @@ struct call {
 	struct loop_task tell;
 	struct loop_task begin_tls;
 	struct loop_task redial_task;
+	struct sasl_client *sasl;               /* while we say who we are */
 	struct smtp_client_settings client_settings;    /* the engine borrows it */
 	struct smtp_client_mail mail;                   /* and this */
 	struct endpoint source_ipv4, source_ipv6;

@@ -81,6 +81,7 @@ call_close_wire(struct call *call)
 	dial_cancel(&call->dial);
 	conn_free(&call->conn);
 	smtp_client_free(&call->client);
+	sasl_client_free(&call->sasl);
 }
 
 static void
@@ -200,6 +201,29 @@ client_done(void *ctx)
 	tell_later(call);
 }
 
+static int
+client_auth(void *ctx, bool has_challenge, struct span challenge, struct buf *response)
+{
+	struct call *call = ctx;
+
+	if (!has_challenge) {
+		sasl_client_free(&call->sasl);
+		call->sasl = call_login_begin(call->settings.login,
+		    smtp_client_mechanism(call->client));
+	}
+	return call->sasl ? sasl_client_step(call->sasl, has_challenge, challenge, response) : -1;
+}
+
+static bool
+client_auth_accepted(void *ctx)
+{
+	struct call *call = ctx;
+	bool satisfied = call->sasl && sasl_client_is_satisfied(call->sasl);
+
+	sasl_client_free(&call->sasl);
+	return satisfied;
+}
+
 static enum call_end
 end_of_failure(const struct smtp_client_failure *failure)
 {
@@ -209,6 +233,9 @@ end_of_failure(const struct smtp_client_failure *failure)
 		return CALL_END_TLS;
 	if (failure->is_protocol_error)
 		return CALL_END_PROTOCOL;
+	if (failure->at == SMTP_CLIENT_AT_AUTH &&
+	    (failure->from_peer || failure->reply.code == 454))
+		return CALL_END_GREETING;
 	if (failure->from_peer &&
 	    (failure->at == SMTP_CLIENT_AT_GREETING || failure->at == SMTP_CLIENT_AT_HELLO))
 		return CALL_END_GREETING;
@@ -226,12 +253,20 @@ static void
 client_failed(void *ctx, const struct smtp_client_failure *failure)
 {
 	struct call *call = ctx;
+	struct reply reply = failure->reply;
+	struct err err = failure->err;
 
 	if (end_of_failure(failure) == CALL_END_TLS && may_go_in_clear(call)) {
 		call_dial_again(call);
 		return;
 	}
-	call_end(call, end_of_failure(failure), &failure->reply, &failure->err);
+	/* What is wrong with our password is no fault of the letter: it waits. */
+	if (failure->at == SMTP_CLIENT_AT_AUTH && reply_is_permanent(&reply)) {
+		(void)err_set(&err, ERR_REFUSED, "AUTH was refused: %u %s %.200s", reply.code,
+		    reply.status, reply.text);
+		reply_set(&reply, 454, "4.7.0", "%s", err.text);
+	}
+	call_end(call, end_of_failure(failure), &reply, &err);
 }
 
 const struct smtp_client_ops call_client_ops = {
@@ -240,6 +275,8 @@ const struct smtp_client_ops call_client_ops = {
 	.outcome = client_outcome,
 	.done = client_done,
 	.failed = client_failed,
+	.auth = client_auth,
+	.auth_accepted = client_auth_accepted,
 };
 
 /* ---- bytes ---- */

@@ -33,7 +33,7 @@ struct sasl_client {
 	Gsasl_session *session;
 	char *user;
 	char *password;
-	bool is_login;
+	bool is_login, is_scram;
 	bool done;
 };
 
@@ -390,6 +390,7 @@ sasl_client_new(struct sasl *sasl, struct span mechanism, struct span user,
 	client->user = mem_dup_text(user.data, user.len);
 	client->password = mem_dup_text(password.data, password.len);
 	client->is_login = span_equal(mechanism, SPAN("LOGIN"));
+	client->is_scram = span_equal(mechanism, SPAN("SCRAM-SHA-256"));
 	begin_session(session, NULL, client);
 	return client;
 }
@@ -408,6 +409,20 @@ sasl_client_free(struct sasl_client **client_address)
 	mem_free(client_address);
 }
 
+/* RFC 5802 section 7: a server says how much we are to work, ",i=4096". */
+static bool
+asks_too_much(struct span challenge)
+{
+	struct span part;
+	uint32_t iterations;
+
+	while (span_take_part(&challenge, ',', &part))
+		if (span_starts_with(part, SPAN("i=")) &&
+		    !span_parse_u32(span_skip(part, 2), SASL_CLIENT_ITERATIONS_MAX, &iterations))
+			return true;
+	return false;
+}
+
 int
 sasl_client_step(struct sasl_client *client, bool has_challenge, struct span challenge,
     struct buf *response)
@@ -421,6 +436,8 @@ sasl_client_step(struct sasl_client *client, bool has_challenge, struct span cha
 		return -1;
 	if (client->done)
 		return -1;              /* it asks for more than the mechanism has */
+	if (client->is_scram && asks_too_much(challenge))
+		return -1;
 	result = gsasl_step(client->session, has_challenge ? challenge.data : NULL,
 	    has_challenge ? challenge.len : 0, &output, &output_len);
 	if (result != GSASL_OK && result != GSASL_NEEDS_MORE)

@@ -31,6 +31,8 @@ enum {
 	SASL_SALT_BYTES_MAX = 64,
 	SASL_ITERATIONS_MIN = 4096,             /* RFC 7677 section 4 */
 	SASL_ITERATIONS_MAX = 10000000,
+	/* What a server may ask of us, who do it on a thread with other things to do. */
+	SASL_CLIENT_ITERATIONS_MAX = 200000,
 };
 
 /* What a server keeps of a password for SCRAM-SHA-256 (RFC 5802 section 3). */

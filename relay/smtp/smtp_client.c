@@ -183,19 +183,40 @@ smtp_client_ready(struct smtp_client *c)
 }
 
 static void
+fail_auth(struct smtp_client *c, const char *why)
+{
+	struct reply reply;
+
+	reply_set(&reply, 454, "4.7.0", "%s", why);
+	smtp_client_fail(c, SMTP_CLIENT_AT_AUTH, &reply, false, false, why);
+}
+
+static bool
+choose_mechanism(struct smtp_client *c)
+{
+	struct span rest = c->settings->mechanism;
+
+	while (span_take_word(&rest, &c->mechanism))
+		if (smtp_peer_has_mechanism(&c->peer, c->mechanism))
+			return true;
+	return false;
+}
+
+static void
 begin_auth(struct smtp_client *c)
 {
 	struct buf response;
-	struct reply reply;
 
-	if (!smtp_peer_has_mechanism(&c->peer, c->settings->mechanism)) {
-		reply_set(&reply, 454, "4.7.0",
-		    "the peer does not offer the mechanism we must use");
-		smtp_client_fail(c, SMTP_CLIENT_AT_AUTH, &reply, false, false, reply.text);
+	if (c->settings->auth_needs_tls && !c->tls) {
+		fail_auth(c, "we must authenticate, and not without TLS");
+		return;
+	}
+	if (!choose_mechanism(c)) {
+		fail_auth(c, "the peer does not offer the mechanism we must use");
 		return;
 	}
 	buf_init(&response, SMTP_CLIENT_INPUT_BYTES_MIN / 2);
-	(void)buf_appendf(&c->out, "AUTH %.*s", SPAN_ARGS(c->settings->mechanism));
+	(void)buf_appendf(&c->out, "AUTH %.*s", SPAN_ARGS(c->mechanism));
 	if (c->ops->auth(c->ctx, false, SPAN(""), &response) == 0) {
 		(void)buf_append_byte(&c->out, ' ');
 		if (buf_is_empty(&response))
@@ -310,7 +331,10 @@ opening_reply(struct smtp_client *c, struct expected what, const struct reply *r
 		starttls_answered(c, reply);
 		return;
 	case EXPECTED_AUTH:
-		if (reply_is_positive(reply))
+		if (reply_is_positive(reply) && c->ops->auth_accepted &&
+		    !c->ops->auth_accepted(c->ctx))
+			fail_auth(c, "the peer has not proven that it knows us");
+		else if (reply_is_positive(reply))
 			smtp_client_ready(c);
 		else
 			smtp_client_fail(c, SMTP_CLIENT_AT_AUTH, &refusal, true, false,
@@ -510,6 +534,12 @@ bool
 smtp_client_is_tls(const struct smtp_client *c)
 {
 	return c->tls;
+}
+
+struct span
+smtp_client_mechanism(const struct smtp_client *c)
+{
+	return c->mechanism;
 }
 
 const struct smtp_peer *

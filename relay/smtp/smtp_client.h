@@ -48,7 +48,9 @@ struct smtp_client_settings {
 	struct span hostname;           /* our name in EHLO */
 	bool lmtp;                      /* RFC 2033 */
 	enum smtp_client_tls tls;
-	struct span mechanism;          /* SASL mechanism to use, upper case; "" for no AUTH */
+	/* SASL mechanisms to use, upper case, the best first: "A B"; "" for no AUTH */
+	struct span mechanism;
+	bool auth_needs_tls;            /* and never without it: failed() at SMTP_CLIENT_AT_AUTH */
 	bool use_chunking;              /* BDAT where it is offered */
 	/* A body up to this size leaves by BDAT with its MAIL and RCPTs, before their replies. */
 	uint64_t eager_bytes_max;
@@ -159,6 +161,12 @@ struct smtp_client_ops {
 	 * exchange up.  NULL where no mechanism is set.
 	 */
 	int (*auth)(void *ctx, bool has_challenge, struct span challenge, struct buf *response);
+
+	/*
+	 * The peer said 235.  False: it has not proven what the mechanism asks of it, and is not
+	 * believed; the session fails.  May be NULL.
+	 */
+	bool (*auth_accepted)(void *ctx);
 };
 
 struct smtp_client *
@@ -223,6 +231,9 @@ void smtp_client_lost(struct smtp_client *client, const struct reply *reply);
 bool smtp_client_uses_chunking(const struct smtp_client *client);
 
 bool smtp_client_is_tls(const struct smtp_client *client);
+
+/* The mechanism that was chosen, from the first auth() on; "" before it. */
+struct span smtp_client_mechanism(const struct smtp_client *client);
 
 /* What the peer said to EHLO; nothing before it. */
 const struct smtp_peer *smtp_client_peer(const struct smtp_client *client);

@@ -70,6 +70,7 @@ struct smtp_client {
 	bool tls, extended, quit_wanted, needs_rset, first_line;
 	bool closing;                   /* 421 came: no further transaction */
 	unsigned int challenge_count;
+	struct span mechanism;          /* of the settings, the one in use */
 	struct smtp_peer peer;
 	struct reply greeting;
 	uint64_t reply_count;
