@@ -72,7 +72,12 @@ def on_terminal(command, env, seconds=60, good=(0,)):
     try:
         process.wait(2)
     except subprocess.TimeoutExpired:
-        process.kill()
+        # Politely, so that it gives back its locks.
+        process.terminate()
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
     os.close(master)
     check(process.wait(5) in good, f"{command[0]} ended with {process.returncode}:\n"
           + screen.decode(errors="replace")[-1500:])
