@@ -15,6 +15,7 @@
 #include "relay/daemon/control_client.h"
 #include "relay/relayctl_socket.h"
 #include "relay/relayctl_passwd.h"
+#include "relay/relayctl_spool.h"
 #include "relay/relayctl_verbs.h"
 
 #define CONFIG_DIRECTORY CHAPAR_SYSCONFDIR "/chapar"
@@ -59,6 +60,8 @@ print_help(void)
 	    "verbs, which may be shortened:\n");
 	for (size_t i = 0; i < count; i++)
 		(void)printf("  %-8s %-32s %s\n", verbs[i].name, verbs[i].usage, verbs[i].help);
+	(void)printf("  %-8s %-32s %s\n", "spool", "check|dump|export|import|adopt",
+	    "a spool whose daemon is off; alone, it says how");
 	(void)printf("\nfilters, of which all must hold: ID id= from= to= domain= dest= client= "
 	    "state=\n  reason= age> size> attempts> next<    (* and ? in texts; also < and =)\n"
 	    "exit: 0 done, 1 nothing matched, 64 usage, 69 no daemon, 75 try again, 77 not "
@@ -254,6 +257,9 @@ int
 main(int argc, char **argv)
 {
 	struct arguments arguments = { 0 };
+
+	if (argc > 1 && strcmp(argv[1], "spool") == 0)
+		return relayctl_spool(argc - 2, argv + 2);
 	int code = read_arguments(&arguments, argc, argv);
 
 	if (code >= 0)

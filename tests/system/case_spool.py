@@ -1,0 +1,206 @@
+"""A spool with its daemon off: checked, listed, carried to another machine, adopted."""
+import hashlib
+import json
+import os
+import socket
+
+import letters
+from chapar import check, lmtp_route, run, wait_for
+
+USER = "user@example.net"
+
+
+def two_ways(site, name="relay1", number=1):
+    """A relay that reaches the mailbox node and knows of another that does not exist."""
+    ip = site.address(number)
+    routes = (lmtp_route([site.address(3) + ":2424"], tls="none")
+              + lmtp_route([site.address(9) + ":2424"], name="dead", domains='"*"', tls="none"))
+    return site.relay(name, number, routes,
+                      listeners=f'listener "mx" {{ address = {{"{ip}:2525"}} }}\n')
+
+
+def box(site):
+    ip = site.address(3)
+    return site.mailbox("box", 3, [USER], listeners=f'listener "lmtp" {{ address = '
+                        f'{{"{ip}:2424"}}  protocol = lmtp }}\n')
+
+
+def send(address, sender, recipients, text, words=""):
+    with socket.create_connection(address, timeout=20) as client:
+        replies = client.makefile("rb")
+
+        def say(octets, code):
+            if octets:
+                client.sendall(octets)
+            while True:
+                line = replies.readline(4096).decode()
+                check(line.startswith(str(code)), f"{octets[:60]!r}: {line!r}, not {code}")
+                if line[3:4] == " ":
+                    return line
+        say(b"", 220)
+        say(b"EHLO client.example.org\r\n", 250)
+        say(f"MAIL FROM:<{sender}> BODY=8BITMIME{words}\r\n".encode(), 250)
+        for recipient in recipients:
+            say(f"RCPT TO:<{recipient}>\r\n".encode(), 250)
+        say(b"DATA\r\n", 354)
+        return say(letters.stuffed(text) + b".\r\n", 250).split()[2]
+
+
+def fill(site, relay):
+    """Letters that wait, of many kinds, and one of which half is delivered already."""
+    address = (site.address(1), 2525)
+    ids = [send(address, "sender@example.org", ["a@dead.example"], letters.letter(n, size))
+           for n, size in enumerate((300, 10240, 300000))]
+    ids.append(send(address, "s\u00e9nder@ex\u00e4mple.org", ["\u4fe1@dead.example"],
+                    "Subject: \u4fe1\r\n\r\n8 bits \u00e9\r\n".encode(), " SMTPUTF8"))
+    ids.append(send(address, "", ["a@dead.example", "b@dead.example"],
+                    b"Subject: long\r\n\r\n" + b"x" * 998 + b"\r\n.\r\n..\r\nFrom here\r\n"))
+    ids.append(send(address, "sender@example.org", [USER, "b@dead.example"],
+                    letters.letter(99, 5000)))
+    wait_for(lambda: len(site.box("box", USER)) == 1, 20, "the half of the last letter is there")
+    wait_for(lambda: relay.queue_length() == len(ids), 20, "all wait")
+    wait_for(lambda: [r["state"] for i in relay.ctl_json("show", ids[-1])
+                      for r in i.get("item", i).get("recipients", [])].count("delivered") == 1,
+             20, "one recipient of the last is delivered")
+    relay.ctl("hold", "id=" + ids[0])
+    return ids
+
+
+def state_of(directory):
+    """Every octet of every file: nothing may change them."""
+    found = {}
+    for name in sorted(os.listdir(directory)):
+        path = os.path.join(directory, name)
+        with open(path, "rb") as file:
+            found[name] = (hashlib.sha256(file.read()).hexdigest(), os.stat(path).st_mtime_ns)
+    return found
+
+
+def exported(directory):
+    """Bodies, and envelopes as values."""
+    found = {}
+    for name in sorted(os.listdir(directory)):
+        with open(os.path.join(directory, name), "rb") as file:
+            found[name] = file.read()
+        if name.endswith(".json"):
+            found[name] = json.loads(found[name])
+            for recipient in found[name]["recipients"]:
+                # Where it was imported, it counts anew.
+                recipient["attempts"] = min(recipient["attempts"], 1)
+    return found
+
+
+def test_to_another_machine(site):
+    """Export and import give every octet and outcome again; looking writes nothing; twice is once."""
+    node, relay = box(site), two_ways(site)
+    node.start(), relay.start()
+    ids = fill(site, relay)
+    spool, other = site.path + "/relay1.spool", site.path + "/relay2.spool"
+    busy = run([site.relayctl, "spool", "check", spool], good=(75,))
+    check("another process" in busy, busy)
+    relay.kill()
+
+    before = state_of(spool)
+    said = run([site.relayctl, "spool", "check", spool])
+    check(f"{len(ids)} messages" in said and " 0 bad" in said, said)
+    listed = [json.loads(line) for line in
+              run([site.relayctl, "spool", "dump", "-j", spool]).splitlines() if line[0] == "{"]
+    check([item["id"] for item in listed] == sorted(ids), f"{listed} instead of {ids}")
+    check("<user@example.net>" in run([site.relayctl, "spool", "dump", spool]), "no recipient")
+    run([site.relayctl, "spool", "export", spool, site.path + "/out1"])
+    check(state_of(spool) == before, "check, dump or export changed the spool")
+
+    run([site.relayctl, "spool", "import", other, site.path + "/out1"])
+    again = run([site.relayctl, "spool", "import", other, site.path + "/out1"])
+    check(f"{len(ids)} were there already" in again, again)
+    run([site.relayctl, "spool", "export", other, site.path + "/out2"])
+    first, second = exported(site.path + "/out1"), exported(site.path + "/out2")
+    check(len(first) == 2 * len(ids), str(sorted(first)))
+    for name in first:
+        check(first[name] == second.get(name), f"{name} differs:\n{first[name]!r:.600}\n"
+              f"{second.get(name)!r:.600}")
+    check(first[ids[1] + ".eml"].endswith(letters.letter(1, 10240)), "not what was sent")
+    check(first[ids[0] + ".json"]["held"], "the hold is lost")
+    states = {r["address"]: r["state"] for r in first[ids[-1] + ".json"]["recipients"]}
+    check(states == {USER: "delivered", "b@dead.example": "waiting"}, str(states))
+
+    # The other machine goes on with it, and delivers nothing twice.
+    relay2 = two_ways(site, "relay2", 2)
+    relay2.start()
+    check(relay2.queue_length() == len(ids), "not all were found by the other relay")
+    relay2.ctl("retry", "state=waiting", good=(0, 1))
+    check(len(site.box("box", USER)) == 1, "a recipient that was settled got it again")
+
+
+def test_damage_is_found(site):
+    """One octet of a body changed: check names the message, the others are exported."""
+    node, relay = box(site), two_ways(site)
+    node.start(), relay.start()
+    ids = fill(site, relay)
+    relay.stop()
+    spool = site.path + "/relay1.spool"
+    mark = b"X-Test-Id: 0-1\r\n"
+    for name in os.listdir(spool):
+        with open(os.path.join(spool, name), "rb+") as file:
+            at = file.read().find(mark)
+            if at >= 0:
+                file.seek(at + len(mark) + 200)
+                octet = file.read(1)
+                file.seek(-1, 1)
+                file.write(bytes([octet[0] ^ 4]))
+    said = run([site.relayctl, "spool", "check", spool], good=(65,))
+    check(ids[1] in said, said)
+    said = run([site.relayctl, "spool", "export", spool, site.path + "/out"], good=(65,))
+    names = set(os.listdir(site.path + "/out"))
+    check(ids[1] + ".json" not in names and ids[1] + ".eml" not in names, str(names))
+    check(len(names) >= 2 * (len(ids) - 1), f"{names}\n{said}")
+
+
+def test_refusals(site):
+    """No spool, no words, a body that is missing or has another length: each said clearly."""
+    run([site.relayctl, "spool"], good=(64,))
+    run([site.relayctl, "spool", "check"], good=(64,))
+    run([site.relayctl, "spool", "look", "x"], good=(64,))
+    said = run([site.relayctl, "spool", "check", site.path + "/nowhere"], good=(69,))
+    check("there is no spool" in said and not os.path.exists(site.path + "/nowhere"), said)
+    files = site.path + "/files"
+    os.mkdir(files)
+    for name, text in (("A.json", "{"), ("B.json", '{"version":1,"bytes":3}'),
+                       ("C.json", '{"version":1,"bytes":3}'), ("C.eml", "four")):
+        with open(os.path.join(files, name), "w") as file:
+            file.write(text)
+    said = run([site.relayctl, "spool", "import", site.path + "/new", files], good=(65,))
+    check("A.json" in said and "B.json" in said and "has 4 octets" in said and "3 bad" in said, said)
+
+
+def test_adopt(site):
+    """A spool that another machine made is held until it is adopted."""
+    node, relay = box(site), two_ways(site)
+    node.start(), relay.start()
+    fill(site, relay)
+    relay.stop()
+    identity = site.path + "/relay1.spool/spool"
+    with open(identity, "rb") as file:
+        made = bytearray(file.read())
+    made[24:40] = bytes(range(16))
+    made[12:16] = bytes(4)
+    made[12:16] = crc32c(bytes(made)).to_bytes(4, "little")
+    with open(identity, "wb") as file:
+        file.write(made)
+    relay.start()
+    check("another machine" in relay.log(), relay.log()[-800:])
+    relay.stop()
+    said = run([site.relayctl, "spool", "adopt", site.path + "/relay1.spool"])
+    check("this machine's" in said, said)
+    mark = len(relay.log())
+    relay.start()
+    check("another machine" not in relay.log()[mark:], relay.log()[mark:])
+
+
+def crc32c(octets):
+    value = 0xffffffff
+    for octet in octets:
+        value ^= octet
+        for _ in range(8):
+            value = value >> 1 ^ (0x82f63b78 if value & 1 else 0)
+    return value ^ 0xffffffff
