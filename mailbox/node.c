@@ -150,7 +150,8 @@ open_privileged(struct node *node, const struct mailbox_config *config, struct e
 	node->control = control_open(node->hub, &control, err);
 	if (node->control == NULL)
 		return -1;
-	if (privilege_drop(&node->privilege, err) < 0 || privilege_lock(err) < 0)
+	if (privilege_drop(&node->privilege, err) < 0 || privilege_lock(err) < 0 ||
+	    node_enter_sandbox(node, config, err) < 0)
 		return -1;
 	ignore_file_size_signal();
 	node->signals = signals_open(node->hub, &signal_ops, node, err);

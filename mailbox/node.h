@@ -50,6 +50,13 @@ void node_start(struct node *node);
 int node_run(struct node *node);
 void node_free(struct node **node);
 
+/*
+ * --self-check: gives up what node_new() gives up, tries to have it all the same, and prints
+ * what became of each try.  The process is good for nothing else afterwards.
+ */
+bool node_self_check(const struct mailbox_config *config, const char *config_path,
+		     struct err *err);
+
 /* As SIGHUP and SIGTERM do. */
 void node_reload(struct node *node);
 void node_stop(struct node *node);

@@ -12,6 +12,7 @@
 #include "relay/daemon/activation.h"
 #include "relay/daemon/control.h"
 #include "relay/daemon/metrics.h"
+#include "relay/daemon/node_sandbox.h"
 #include "relay/daemon/notify.h"
 #include "relay/daemon/privilege.h"
 #include "relay/daemon/pulse.h"
@@ -57,12 +58,16 @@ struct node {
 	struct loop_timer last_moment;
 	int exit_code;
 
+	struct sandbox_state sandbox;
 	struct metrics *metrics;
 	struct pulse *pulse;            /* whether the workers turn */
 	struct loop_timer pulse_timer;
 };
 
 enum { NODE_PULSE_MS = 10 * 1000 };
+
+/* node_confine.c; on the first thread, before there is another. */
+int node_enter_sandbox(struct node *node, const struct mailbox_config *config, struct err *err);
 
 /* The pulse and, at an ADDRESS, numbers and health over HTTP (node_metrics.c). */
 int node_metrics_open(struct node *node, const struct endpoint *address, struct err *err);

@@ -43,6 +43,8 @@ run(void *ctx)
 	node->reload.plan = NULL;
 	if (mailbox_config_load(&config, node->settings.config_path, &node->reload.err) == 0)
 		node->reload.plan = node_make_plan(node, &config, &node->reload.err);
+	if (node->reload.plan == NULL)
+		node_sandbox_explain(&node->sandbox, &node->reload.err);
 }
 
 static void

@@ -190,7 +190,8 @@ open_privileged(struct relay *relay, const struct relay_config *config, struct e
 	relay->control = control_open(relay->hub, &control, err);
 	if (!relay->control)
 		return -1;
-	if (privilege_drop(&relay->privilege, err) < 0 || privilege_lock(err) < 0)
+	if (privilege_drop(&relay->privilege, err) < 0 || privilege_lock(err) < 0 ||
+	    relay_enter_sandbox(relay, config, err) < 0)
 		return -1;
 	relay->signals = signals_open(relay->hub, &signal_ops, relay, err);
 	if (!relay->signals)

@@ -51,6 +51,13 @@ void relay_start(struct relay *relay);
 int relay_run(struct relay *relay);
 void relay_free(struct relay **relay);
 
+/*
+ * --self-check: gives up what relay_new() gives up, tries to have it all the same, and prints
+ * what became of each try.  The process is good for nothing else afterwards.
+ */
+bool relay_self_check(const struct relay_config *config, const char *config_path,
+    struct err *err);
+
 /* As SIGHUP and SIGTERM do. */
 void relay_reload(struct relay *relay);
 void relay_stop(struct relay *relay);

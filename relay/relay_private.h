@@ -10,6 +10,7 @@
 #include "relay/daemon/activation.h"
 #include "relay/daemon/control.h"
 #include "relay/daemon/metrics.h"
+#include "relay/daemon/node_sandbox.h"
 #include "relay/daemon/notify.h"
 #include "relay/daemon/privilege.h"
 #include "relay/daemon/pulse.h"
@@ -93,12 +94,16 @@ struct relay {
 	struct loop_timer last_moment;
 	int exit_code;
 
+	struct sandbox_state sandbox;
 	struct metrics *metrics;
 	struct pulse *pulse;            /* whether committer and workers turn */
 	struct loop_timer pulse_timer;
 };
 
 enum { RELAY_PULSE_MS = 10 * 1000 };
+
+/* relay_sandbox.c; on the first thread, before there is another. */
+int relay_enter_sandbox(struct relay *relay, const struct relay_config *config, struct err *err);
 
 /*
  * The pulse and, at an ADDRESS, numbers and health over HTTP (relay_metrics.c).  When queue and

@@ -84,6 +84,8 @@ reload_run(void *ctx)
 	config = relay_config_load(relay->settings.config_path, &relay->reload.err);
 	if (config)
 		relay->reload.plan = relay_make_plan(relay, &config, &relay->reload.err);
+	if (!relay->reload.plan)
+		node_sandbox_explain(&relay->sandbox, &relay->reload.err);
 }
 
 static void

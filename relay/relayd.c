@@ -22,6 +22,7 @@ enum { OUTPUT_BYTES_MAX = 1 << 20 };
 enum task {
 	TASK_RUN,
 	TASK_CHECK,
+	TASK_SELF_CHECK,
 	TASK_DUMP,
 	TASK_EXAMPLE,
 	TASK_OPTIONS_MANUAL,
@@ -40,6 +41,8 @@ struct program_option {
 static const struct program_option program_options[] = {
 	{ "-f", TASK_RUN, true, "FILE  the configuration, instead of " CONFIG_FILE },
 	{ "-n", TASK_CHECK, false, "      check the configuration and end" },
+	{ "--self-check", TASK_SELF_CHECK, false,
+	    "try what the sandbox forbids, say what became of it, and end" },
 	{ "--dump", TASK_DUMP, false, "  print all values in effect and end" },
 	{ "--example", TASK_EXAMPLE, false, "print an annotated configuration and end" },
 	{ "--options-man", TASK_OPTIONS_MANUAL, false,
@@ -168,6 +171,24 @@ check(const char *path)
 }
 
 static int
+self_check(const char *path)
+{
+	struct relay_config *config;
+	struct err err;
+	bool good;
+
+	config = relay_config_load(path, &err);
+	if (!config)
+		return complain(&err);
+	good = relay_self_check(config, path, &err);
+	relay_config_free(&config);
+	if (good)
+		return EX_OK;
+	(void)fprintf(stderr, "relayd: %s\n", err.text);
+	return EX_SOFTWARE;
+}
+
+static int
 run(const char *path)
 {
 	const struct relay_settings settings = {
@@ -205,6 +226,8 @@ main(int argc, char **argv)
 		return run(arguments.config_path);
 	case TASK_CHECK:
 		return check(arguments.config_path);
+	case TASK_SELF_CHECK:
+		return self_check(arguments.config_path);
 	case TASK_DUMP:
 		return print_dump(arguments.config_path);
 	case TASK_EXAMPLE:

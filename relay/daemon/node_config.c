@@ -32,6 +32,7 @@ read_node(struct node_config *config, const struct conf_block *block)
 	config->control_group_may_change = conf_enum(block, "control_group_may") == 1;
 	config->user = keep_string(config, conf_string(block, "user"));
 	config->group = keep_string(config, conf_string(block, "group"));
+	config->sandbox = conf_bool(block, "sandbox");
 	config->worker_count = (unsigned)conf_int(block, "workers");
 }
 

@@ -78,6 +78,10 @@ int node_config_check_path(struct span value, struct err *err);
 	  .help = "User to become when started as root." },                                       \
 	{ .name = "group", .type = CONF_STRING, .needs_restart = true, .example = "chapar",       \
 	  .help = "Group to become when started as root; unset: the group of user." },            \
+	{ .name = "sandbox", .type = CONF_BOOL, .fallback = "yes", .needs_restart = true,         \
+	  .help = "Whether the daemon gives up all files but its own (Landlock) and all system "  \
+		  "calls that it never needs (seccomp); directories that a reload names anew "    \
+		  "are then out of reach until a restart." },                                     \
 	{ .name = "workers", .type = CONF_INT, .fallback = "0", .min = 0,                         \
 	  .max = NODE_CONFIG_WORKERS_MAX, .needs_restart = true,                                  \
 	  .help = "Threads that serve connections; 0: one less than there are processors." }
@@ -179,6 +183,7 @@ struct node_config {
 	bool control_group_may_change;
 	const char *user;                       /* NULL: stay who we are */
 	const char *group;                      /* NULL: the group of `user` */
+	bool sandbox;
 	unsigned worker_count;                  /* as written; 0: choose */
 
 	const struct node_tls *tls;
