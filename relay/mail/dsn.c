@@ -201,7 +201,7 @@ append_rcpt_words(const struct dsn_rcpt *rcpt, struct buf *out)
 	if (rcpt->reply && rcpt->reply->code != 0) {
 		if (rcpt->remote_host.len > 0) {
 			(void)buf_append_cstr(out, "    ");
-			dsn_append_ascii(out, rcpt->remote_host);
+			dsn_append_ascii(out, span_first(rcpt->remote_host, DSN_HOST_BYTES_MAX));
 			(void)buf_append_cstr(out, " said:\r\n");
 		}
 		(void)buf_appendf(out, "    %u %s%s", rcpt->reply->code, rcpt->reply->status,

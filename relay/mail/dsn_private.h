@@ -5,6 +5,9 @@
 
 /* Between dsn.c (the whole and its words) and dsn_status.c (the part for programs). */
 
+/* Of a host's name and address; the longest that are right have fewer octets. */
+enum { DSN_HOST_BYTES_MAX = 400 };
+
 /* The second part with its MIME header. */
 void dsn_append_status(const struct dsn *dsn, struct buf *out);
 

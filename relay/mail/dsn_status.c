@@ -90,7 +90,8 @@ append_rcpt(const struct dsn_rcpt *rcpt, bool is_global, struct buf *out)
 	append_status_code(out, rcpt);
 	if (rcpt->remote_host.len > 0) {
 		(void)buf_append_cstr(out, "Remote-MTA: dns; ");
-		dsn_append_ascii(out, name_of_host(rcpt->remote_host));
+		dsn_append_ascii(out, span_first(name_of_host(rcpt->remote_host),
+		    DSN_HOST_BYTES_MAX));
 		(void)buf_append_cstr(out, "\r\n");
 	}
 	if (rcpt->reply && rcpt->reply->code != 0) {

@@ -228,7 +228,7 @@ check_state(struct session *s)
 	must(stage == SMTP_SERVER_STAGE_COMMAND || count > 0);
 	must(smtp_server_last_verb(s->server)[0] == '\0' || count > 0);
 	must(stage != SMTP_SERVER_STAGE_AUTH || !smtp_server_is_authenticated(s->server));
-	must(smtp_server_rcpt_count(s->server) == 0 || smtp_server_has_transaction(s->server));
+	must(smtp_server_rcpt_count(s->server) <= count);
 	must(!smtp_server_is_extended(s->server) || count > 0);
 	if (s->cut_under_tls && smtp_server_is_tls(s->server))
 		smtp_server_cut(s->server);
