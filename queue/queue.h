@@ -192,7 +192,10 @@ struct queue *queue_open(const struct queue_settings *settings, struct queue_fou
 void queue_start(struct queue *queue);
 
 /*
- * Writes what is under way, seals, ends the threads.  All ports must be closed.
+ * Writes what is under way and ends the threads.  All ports must be closed, and
+ * their loops must outlive this call: what was on its way to a port is run by
+ * hand, but a wake-up that was posted to its loop frees its memory when the loop
+ * takes it (at the latest in loop_free()).  No loop of a port may run meanwhile.
  * Callbacks not yet made never come.
  */
 void queue_close(struct queue **queue);

@@ -49,7 +49,8 @@
  *	MANIFEST     0         0          the segments that are alive, how far each is
  *	                                  durable, and where its index is
  *	DEAD         0         0          the settled or moved messages of a segment
- *	INDEX        0         part       what is in this segment (footer.c)
+ *	INDEX        0         part       what is in this segment, as its last batch
+ *	                                  (footer.c); it is sealed behind it
  *	PARTIAL      message   0          an unfinished message with a TRANSID
  *	TRANSACTION  0         0          a finished TRANSID whose message is gone
  *	FLOOR        0         0          an owner's lowest TRANSID
@@ -59,7 +60,16 @@
  * farthest behind in it, counts: copies made by moving are equal but for the
  * ordinal, which counts the messages of the segment they are in.
  *
- * Nothing says where a record is, so that a spool may be copied as a whole.
+ * Nothing but a footer says where a record is, and that within its own segment, so
+ * that a spool may be copied as a whole.
+ *
+ * A FREE stands in one batch with a MANIFEST, which still names the segment; a
+ * DEAD record that a dying segment needs is written before its FREE and with it.
+ * So no single block that goes bad brings anything back but, at worst, the one
+ * message whose DONE is in it, and that is reported.
+ *
+ * Where the log is vouched for, a reader goes on behind what is damaged at the next
+ * octet (of 8) that begins a valid record of this segment.
  */
 #include "queue/record.h"
 
