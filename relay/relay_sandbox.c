@@ -8,10 +8,8 @@
 #include "relay/base/mem.h"
 
 static void
-read_option(struct sandbox *sandbox, const struct relay_config *config, const char *section,
-    const char *option)
+read_of_block(struct sandbox *sandbox, const struct conf_block *block, const char *option)
 {
-	const struct conf_block *block = conf_block(config->conf, section);
 	char *path;
 
 	/* What the default names is the system's, which every daemon may read. */
@@ -20,6 +18,13 @@ read_option(struct sandbox *sandbox, const struct relay_config *config, const ch
 	path = conf_path(block, option);
 	sandbox_read_beside(sandbox, path);
 	mem_free(&path);
+}
+
+static void
+read_option(struct sandbox *sandbox, const struct relay_config *config, const char *section,
+    const char *option)
+{
+	read_of_block(sandbox, conf_block(config->conf, section), option);
 }
 
 static struct sandbox *
@@ -31,6 +36,8 @@ make_sandbox(const struct relay_config *config, const char *config_path)
 	read_option(sandbox, config, "auth", "credentials");
 	read_option(sandbox, config, "dns", "hosts");
 	read_option(sandbox, config, "dns", "trust_anchor");
+	for (size_t i = 0; i < conf_block_count(config->conf, "route"); i++)
+		read_of_block(sandbox, conf_block_at(config->conf, "route", i), "auth_password");
 	return sandbox;
 }
 
