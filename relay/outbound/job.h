@@ -74,6 +74,7 @@ struct job {
 	void *letter;                           /* the hub's */
 	void *unit;
 	bool posted;                            /* the worker has it */
+	bool is_part;                           /* of a message: it is on record while it runs */
 
 	/* the question */
 	uint64_t serial;

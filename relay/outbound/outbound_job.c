@@ -62,6 +62,37 @@ attempt_is_recorded(void *ctx, enum queue_result result, uint32_t batch)
 	job_returned(job);
 }
 
+static void
+record_attempt(struct outbound *outbound, struct job *job)
+{
+	struct letter *letter = job->letter;
+	const struct unit *unit = job->unit;
+
+	letter->batch_count++;
+	job->is_part = true;
+	job->token = queue_attempt(outbound->queue, job->id, unit->rcpts, unit->rcpt_count,
+	    span_from_cstr(unit->destination->name), attempt_is_recorded, job);
+}
+
+/* In the order in which they came, so that no part of a message waits for others for ever. */
+static void
+start_waiting(struct outbound *outbound, struct letter *letter)
+{
+	bool is_over = outbound->stopping || letter->revoked || letter->wish != WISH_NONE;
+	struct job *job;
+
+	while ((is_over || letter->batch_count < OUTBOUND_BATCHES_MAX) &&
+	    (job = TAILQ_FIRST(&letter->waiting))) {
+		TAILQ_REMOVE(&letter->waiting, job, line);
+		if (!is_over) {
+			record_attempt(outbound, job);
+			continue;
+		}
+		job->end = JOB_NOT_STARTED;
+		job_post_back(outbound, job);
+	}
+}
+
 static struct job *
 make_job(struct outbound *outbound, struct unit *unit, const struct dispatch_order *order)
 {
@@ -105,8 +136,8 @@ job_start(void *ctx, struct unit *unit, const struct dispatch_order *order)
 		post_to_worker(outbound, job);
 		return;
 	}
-	job->token = queue_attempt(outbound->queue, job->id, unit->rcpts, unit->rcpt_count,
-	    span_from_cstr(unit->destination->name), attempt_is_recorded, job);
+	TAILQ_INSERT_TAIL(&letter->waiting, job, line);
+	start_waiting(outbound, letter);
 }
 
 /* ---- asked to end ---- */
@@ -273,8 +304,11 @@ job_returned(void *ctx)
 		stats_add(outbound->cells, OUTBOUND_STAT_ATTEMPTS, 1);
 	}
 	dispatch_returned(&outbound->dispatch, unit, job->worker, job->connections, now_ms);
+	if (job->is_part)
+		letter->batch_count--;
 	settle_by_end(outbound, job, unit);
 	job_free(&job);
+	start_waiting(outbound, letter);
 	letter_settled(letter);
 	outbound_wake(outbound);
 }

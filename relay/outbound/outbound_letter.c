@@ -433,6 +433,7 @@ outbound_offered(struct outbound *outbound, const struct queue_item *item,
 	letter->null_sender = span_is_empty(item->sender);
 	letter->notice_sent = item->delay_notice_sent;
 	STAILQ_INIT(&letter->failing);
+	TAILQ_INIT(&letter->waiting);
 	dispatch_add_message(&outbound->dispatch, &letter->message);
 	TAILQ_INSERT_TAIL(&outbound->letters, letter, of_all);
 	queue_set_user(outbound->queue, item->id, letter);

@@ -32,6 +32,8 @@ enum {
 	OUTBOUND_TURN_MAX = 2000,       /* starts and deadlines in one turn */
 	OUTBOUND_PLACE_MAX = 500,       /* letters routed anew in one turn */
 	OUTBOUND_RATE_COUNT = 256,
+	/* Parts of one message under way at a time; the queue has room for 64 records of them. */
+	OUTBOUND_BATCHES_MAX = 48,
 };
 
 /* What is to happen to a message when nothing of it is under way any more. */
@@ -63,6 +65,8 @@ struct letter {
 	bool was_fetched;                       /* once, for these routes */
 	struct token fetch_token;
 	struct telling *telling;                /* a notification is being made */
+	struct job_line waiting;                /* jobs for which no batch is free */
+	uint32_t batch_count;                   /* of parts of it, under way */
 	STAILQ_HEAD(, failing) failing;         /* settling units that wait for a notification */
 	enum letter_wish wish;
 	struct verb *verb;                      /* of the wish, until it is granted */

@@ -147,3 +147,18 @@ def test_schedule_of_one_kind(site):
     send(site, ["later@example.com"])
     wait_for(lambda: relay.log().count("class=other") >= 3, 10, "three attempts:\n" + relay.log()[-1000:])
     check(relay.ctl_json("list")[0]["attempts"] >= 3, "the list does not count them")
+
+
+def test_a_letter_to_a_hundred_places(site):
+    """A hundred destinations of one letter that all refuse: each is asked again and again, none is left out."""
+    away = ScriptedSink(site.address(8), delay=1.5)
+    routes = "".join(smtp_route([away.at], name=f"r{i}", domains=f'"d{i}.example.com"', tls="none",
+                                extra='retry = "r"') for i in range(100))
+    relay = site.relay("relay", 1, routes, extra='retry "r" { other = {"1s"} }\n').start()
+    send(site, [f"later@d{i}.example.com" for i in range(100)])
+
+    def asked():
+        log = relay.log()
+        return all(log.count(f"to=<later@d{i}.example.com>") >= 2 for i in range(100))
+    wait_for(asked, 30, "two attempts for each of the hundred")
+    check("level=error" not in relay.log(), "an error:\n" + relay.log()[-1000:])

@@ -16,8 +16,9 @@ ACTIONS = {"failed", "delayed", "delivered", "relayed", "expanded"}
 class ScriptedSink:
     """Takes mail; answers RCPT by the local part: bad*, later*, and all others well."""
 
-    def __init__(self, address, extensions=("PIPELINING",)):
+    def __init__(self, address, extensions=("PIPELINING",), delay=0):
         self.extensions = extensions
+        self.delay = delay              # in front of the refusal of later*
         self.letters = []               # (MAIL line, RCPT lines, octets)
         self.listener = socket.socket()
         self.listener.bind((address, 0))
@@ -59,6 +60,7 @@ class ScriptedSink:
                         say("550 5.1.1 no such user h\u00e9re" if "8BITMIME" in self.extensions
                             else "550 5.1.1 no such user here")
                     elif local.startswith("later"):
+                        time.sleep(self.delay)
                         say("451 4.2.1 come again")
                     else:
                         rcpts.append(text)
