@@ -25,6 +25,9 @@ static const struct {
 	[REASON_DEFERRED_UNTIL] = { "deferred-until", "a later time was asked for" },
 	[REASON_NO_REPLICA] = { "no-replica", "a standby is missing" },
 	[REASON_RECOVERING] = { "recovering", "it was found at start and is being made safe" },
+	[REASON_RESOLVING] = { "resolving", "its next hop is being looked up" },
+	[REASON_SETTLED] = { "settled",
+	    "every recipient has an outcome; the record of it is being written" },
 };
 
 const char *

@@ -42,7 +42,7 @@ commands_state(const struct queue_item *item, enum queue_reason reason)
 		return "damaged";
 	if (item->held || reason == REASON_HELD)
 		return "held";
-	if (reason == REASON_IN_FLIGHT)
+	if (reason == REASON_IN_FLIGHT || reason == REASON_RESOLVING || reason == REASON_SETTLED)
 		return "active";
 	if (reason == REASON_UNCERTAIN)
 		return "uncertain";

@@ -563,7 +563,7 @@ dispatch_reason(const struct dispatch *dispatch, const struct unit *unit, uint64
 	case UNIT_NEW:
 		return REASON_NONE;
 	case UNIT_RESOLVING:
-		return REASON_DNS_TEMP;
+		return REASON_RESOLVING;
 	case UNIT_READY:
 		return dispatch_destination_reason(dispatch, unit->destination, now_ms);
 	case UNIT_WAITING:

@@ -172,7 +172,10 @@ outbound_summary(const struct outbound *outbound, queue_id id,
 
 	if (!letter)
 		return false;
-	*summary_out = (struct outbound_summary){ .unit_count = letter->message.unit_count };
+	*summary_out = (struct outbound_summary){
+		.reason = REASON_SETTLED,
+		.unit_count = letter->message.unit_count,
+	};
 	TAILQ_FOREACH(unit, &letter->message.units, of_message)
 		if (!best || rank(outbound, unit) < rank(outbound, best))
 			best = unit;

@@ -417,6 +417,39 @@ test_stages(void **state)
 		run_stage_case(i, 1000);
 }
 
+/* Delivered, and the record of it not yet written: that is no letter which nobody tried. */
+static void
+test_settled_is_not_new(void **state)
+{
+	struct rig rig;
+	struct peer peer;
+	size_t seen_settled = 0;
+
+	(void)state;
+	rig_open(&rig);
+	peer_open(&peer, rig.loop, 0);
+	rig_configure(&rig, &peer, 1, false);
+	queue_start(rig.queue);
+	for (int letter = 0; letter < 10; letter++) {
+		struct outbound_summary summary;
+		int turns = 0;
+
+		rig_submit(&rig, "ann@example.org", 1, 1000);
+		while (outbound_summary(rig.outbound, rig.last_id, &summary) && turns++ < 500) {
+			if (summary.unit_count == 0) {
+				assert_int_equal(summary.reason, REASON_SETTLED);
+				seen_settled++;
+			}
+			rig_turn(&rig, 1);
+		}
+		assert_true(turns < 500);
+	}
+	assert_true(seen_settled > 0);
+	rig_stop(&rig, 200);
+	peer_close(&peer);
+	rig_close(&rig);
+}
+
 /* ---- what the log says of a host that is down ---- */
 
 /* Reads what was logged; true when a deferred line tells a time that is not at once. */
@@ -499,6 +532,7 @@ main(void)
 	struct log *log = start_log();
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_stages),
+		cmocka_unit_test(test_settled_is_not_new),
 		cmocka_unit_test(test_log_of_a_host_that_is_down),
 	};
 

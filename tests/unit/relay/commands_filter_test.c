@@ -253,6 +253,8 @@ static const struct {
 	const char *state;
 } state_cases[] = {
 	{ false, false, REASON_NONE, "waiting" },
+	{ false, false, REASON_RESOLVING, "active" },
+	{ false, false, REASON_SETTLED, "active" },
 	{ false, false, REASON_IN_FLIGHT, "active" },
 	{ false, false, REASON_UNCERTAIN, "uncertain" },
 	{ false, false, REASON_PARTIAL, "partial" },
