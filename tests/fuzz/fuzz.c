@@ -9,6 +9,7 @@ const struct fuzz_target fuzz_targets[] = {
 	{ "client", fuzz_client },
 	{ "command", fuzz_command },
 	{ "config", fuzz_config },
+	{ "dns", fuzz_dns },
 	{ "header", fuzz_header },
 	{ "notice", fuzz_notice },
 	{ "proxy", fuzz_proxy },

@@ -47,6 +47,7 @@ void fuzz_body(struct span input);
 void fuzz_client(struct span input);
 void fuzz_command(struct span input);
 void fuzz_config(struct span input);
+void fuzz_dns(struct span input);
 void fuzz_header(struct span input);
 void fuzz_notice(struct span input);
 void fuzz_proxy(struct span input);
