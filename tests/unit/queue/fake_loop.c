@@ -17,6 +17,7 @@ struct loop {
 	struct loop_task *tasks, **tasks_tail;
 	struct heap timers;
 	uint64_t sequence;
+	bool is_paused;
 };
 
 struct work_thread {
@@ -29,10 +30,7 @@ struct work_pool {
 };
 
 /* The one place of the tests that keeps what a process has. */
-static struct {
-	struct loop *loops;
-	struct work_pool *pools;
-} all;
+static struct fake_process all;
 
 static bool
 timer_before(const struct heap_node *a, const struct heap_node *b)
@@ -104,7 +102,7 @@ run_task(struct loop *loop)
 static bool
 loop_step(struct loop *loop)
 {
-	return run_post(loop) || run_timer(loop) || run_task(loop);
+	return !loop->is_paused && (run_post(loop) || run_timer(loop) || run_task(loop));
 }
 
 static bool
@@ -135,6 +133,49 @@ fake_step(void)
 			return true;
 	}
 	return false;
+}
+
+static uint32_t
+count_all(void)
+{
+	uint32_t count = 0;
+
+	for (struct loop *loop = all.loops; loop; loop = loop->next)
+		count++;
+	for (struct work_pool *pool = all.pools; pool; pool = pool->next)
+		count++;
+	return count;
+}
+
+bool
+fake_step_from(uint32_t first)
+{
+	uint32_t at = 0, skip = all.loops ? first % count_all() : 0;
+
+	for (struct loop *loop = all.loops; loop; loop = loop->next) {
+		if (at++ >= skip && loop_step(loop))
+			return true;
+	}
+	for (struct work_pool *pool = all.pools; pool; pool = pool->next) {
+		if (at++ >= skip && pool_step(pool))
+			return true;
+	}
+	return fake_step();
+}
+
+struct fake_process
+fake_enter(struct fake_process process)
+{
+	struct fake_process before = all;
+
+	all = process;
+	return before;
+}
+
+void
+fake_pause(struct loop *loop, bool is_paused)
+{
+	loop->is_paused = is_paused;
 }
 
 void

@@ -1,0 +1,193 @@
+#include "tests/crash/life.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "relay/base/mem.h"
+#include "relay/base/must.h"
+
+enum {
+	SEGMENT_BYTES = 64 << 10,
+	RESERVE_BYTES = 24 << 10,
+	STEPS_MAX = 200 * 1000,
+};
+
+static const char *const profile_names[PROFILE_COUNT] = {
+	[PROFILE_PLAIN] = "plain",
+	[PROFILE_FAULTS] = "faults",
+	[PROFILE_FULL] = "full",
+	[PROFILE_NO_POWER_SAFE] = "garbled-pages",
+};
+
+const char *
+profile_name(enum profile profile)
+{
+	must(profile < PROFILE_COUNT);
+	return profile_names[profile];
+}
+
+void
+violate(struct violation *violation, const char *format, ...)
+{
+	va_list args;
+
+	if (violation->is_found)
+		return;
+	violation->is_found = true;
+	va_start(args, format);
+	(void)vsnprintf(violation->text, sizeof(violation->text), format, args);
+	va_end(args);
+}
+
+/* ---- what the hub hears --------------------------------------------------------- */
+
+static void
+offered(void *ctx, const struct queue_item *item, struct envelope **envelope)
+{
+	(void)ctx;
+	(void)item;
+	(void)envelope;
+}
+
+static void
+revoked(void *ctx, queue_id id, void *user)
+{
+	(void)ctx;
+	(void)id;
+	(void)user;
+}
+
+static void
+changed(void *ctx, const struct queue_item *item)
+{
+	(void)ctx;
+	(void)item;
+}
+
+static void
+pressure(void *ctx, enum queue_pressure level, const char *why)
+{
+	struct life *life = ctx;
+
+	(void)why;
+	life->had_no_log |= level == PRESSURE_NO_LOG;
+	if (level == PRESSURE_NONE)
+		life->full_count = 0;
+}
+
+/* ---- birth and death -------------------------------------------------------------- */
+
+static void
+set_settings(struct life *life)
+{
+	struct chance chance = chance_at(chance_mix(life->seed, 11));
+	struct queue_settings *settings = &life->settings;
+
+	queue_settings_init(settings);
+	settings->disk = &life->disk->disk;
+	settings->random = &life->random.random;
+	settings->events = (struct queue_events){ offered, revoked, changed, pressure };
+	settings->ctx = life;
+	settings->port_count_max = 2;
+	settings->gather_ms = 0;
+	settings->segment_bytes = SEGMENT_BYTES;
+	settings->reserve_bytes = RESERVE_BYTES;
+	settings->floor_bytes = 0;
+	settings->pool_segments_max = 1 + chance_below(&chance, 3);
+	settings->move_percent = 100;
+	settings->move_after_ms = 0;
+	settings->scrub_bytes_second = 48 << 10;
+	settings->body_memory_bytes = chance_one_in(&chance, 3) ? 32 << 10 : 256 << 10;
+	settings->body_cache_bytes = chance_one_in(&chance, 4) ? 64 << 10 : 0;
+}
+
+void
+life_init(struct life *life, uint64_t seed, enum profile profile, struct crash_disk *disk,
+    struct model *model, struct violation *violation)
+{
+	memset(life, 0, sizeof(*life));
+	life->seed = seed;
+	life->profile = profile;
+	life->disk = disk;
+	life->model = model;
+	life->violation = violation;
+	life->steps = chance_at(chance_mix(seed, 12));
+	TAILQ_INIT(&life->asks);
+}
+
+bool
+life_open(struct life *life, const struct clock_manual *before)
+{
+	struct err err = { .kind = ERR_NONE };
+
+	life->outer = fake_enter((struct fake_process){ NULL, NULL });
+	clock_manual_init(&life->clock, 1000, before ? before->wall_us / 1000 :
+	    INT64_C(1767225600000));
+	random_init_seeded(&life->random, chance_mix(life->seed, 13));
+	life->hub = loop_new(&life->clock.clock, &err);
+	life->worker = loop_new(&life->clock.clock, &err);
+	set_settings(life);
+	life->settings.hub = life->hub;
+	life->queue = queue_open(&life->settings, &life->found, &err);
+	if (!life->queue) {
+		if (life->disk->fault_count == 0 && !life->disk->is_dead &&
+		    life->profile != PROFILE_FULL)
+			violate(life->violation, "the start failed: %s", err.text);
+		return false;
+	}
+	life->port = queue_port_open(life->queue, life->worker);
+	return true;
+}
+
+void
+life_run_reads(struct life *life)
+{
+	struct loop *writer = queue_writer_loop(life->queue);
+
+	fake_pause(writer, true);
+	fake_run();
+	fake_pause(writer, false);
+}
+
+void
+life_run(struct life *life)
+{
+	for (uint32_t i = 0; !life_is_over(life); i++) {
+		if (!fake_step_from(chance_below(&life->steps, 8)))
+			return;
+		must(i < STEPS_MAX);
+	}
+}
+
+void
+life_run_some(struct life *life, uint32_t step_count)
+{
+	while (step_count-- > 0 && !life_is_over(life) &&
+	    fake_step_from(chance_below(&life->steps, 8)))
+		;
+}
+
+void
+life_fini(struct life *life)
+{
+	struct ask *ask;
+
+	life->disk->is_dead = true;
+	for (int i = 0; i < LIFE_READS_MAX; i++) {
+		if (life->reads[i].reader)
+			queue_body_close(&life->reads[i].reader);
+	}
+	for (int i = 0; i < LIFE_DRAFTS_MAX; i++)
+		queue_abort(&life->drafts[i].draft);
+	if (life->queue) {
+		queue_port_close(&life->port);
+		queue_close(&life->queue);
+	}
+	while ((ask = TAILQ_FIRST(&life->asks)) != NULL) {
+		TAILQ_REMOVE(&life->asks, ask, link);
+		mem_free(&ask);
+	}
+	loop_free(&life->worker);
+	loop_free(&life->hub);
+	(void)fake_enter(life->outer);
+}
