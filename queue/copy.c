@@ -196,6 +196,23 @@ write_copies(struct recovery *recovery, struct err *err)
 	return result;
 }
 
+/*
+ * A segment of which nothing is vouched for is not named any more: what was in it
+ * is copied, and even its head is perhaps not on the disk.
+ */
+static void
+drop_hollow(struct recovery *recovery)
+{
+	for (uint32_t i = 0; i < recovery->candidate_count; i++) {
+		struct candidate *candidate = &recovery->candidates[i];
+
+		if (!candidate->is_hollow)
+			continue;
+		candidate->is_live = false;
+		segments_drop(&recovery->spool->segments, candidate->slot);
+	}
+}
+
 static void
 add_live(struct recovery *recovery)
 {
@@ -211,6 +228,13 @@ add_live(struct recovery *recovery)
 		if (!mutant(MUTANT_NO_COPY_OF_SUSPECTS) && !mutant(MUTANT_APPEND_AFTER_TAIL))
 			candidate->end = candidate->vouched_end;
 		segments_at(&recovery->spool->segments, candidate->slot)->end = candidate->end;
+		candidate->is_hollow = candidate->end <= RECORD_BLOCK_BYTES;
+		if (candidate->is_hollow) {
+			/* Nobody else may give it back meanwhile. */
+			segments_at(&recovery->spool->segments, candidate->slot)->state =
+			    SEGMENT_FREEING;
+			continue;
+		}
 		struct manifest_entry entry = {
 			.mark = candidate->mark,
 			.slot = candidate->slot,
@@ -259,6 +283,7 @@ copy_suspects(struct recovery *recovery, struct err *err)
 	}
 	if (committer_write_manifest(committer, err) < 0)
 		return -1;
+	drop_hollow(recovery);
 	inbox_drain(recovery->spool->inbox);
 	return 0;
 }

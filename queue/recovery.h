@@ -18,6 +18,7 @@ struct candidate {
 	bool is_unknown;                /* neither head nor first batch says what is in it */
 	bool is_live;
 	bool is_sealed;                 /* the manifest says where it ends */
+	bool is_hollow;                 /* nothing of it is vouched for */
 	uint64_t end, vouched_end;
 	uint64_t footer;
 	uint64_t free_found;            /* while looking for the manifest */

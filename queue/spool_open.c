@@ -237,6 +237,12 @@ find_identity(struct spool *spool, struct spool_identity *identity, struct queue
 
 	if (identity_read(disk, identity, err) < 0)
 		return err->kind == ERR_NOT_FOUND ? make_identity(spool, identity, err) : -1;
+	/*
+	 * Whoever was here before may have been killed between a name and its sync: what
+	 * is found by its name now must be found by it after a power cut too.
+	 */
+	if (disk_sync_dir(disk, err) < 0)
+		return -1;
 	if (!machine_differs(spool, identity))
 		return 0;
 	if (!spool->settings.adopt) {
