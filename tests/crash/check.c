@@ -87,6 +87,9 @@ take_item(void *ctx, const struct queue_item *item)
 	if (message->is_listed)
 		violate(life->violation, "message %llx is listed twice", ID(message));
 	message->is_listed = true;
+	/* While there is no log it stays in the list until its mark is durable. */
+	if (!life->is_fresh && model_newest(message)->settled)
+		return;
 	if (message->refused)
 		violate(life->violation, "message %llx was refused and is there", ID(message));
 	else if (!model_may_be(message))
@@ -223,7 +226,8 @@ check_absent(const struct life *life)
 
 		if (!message->is_listed && model_must_be(message))
 			violate(life->violation, "I1: message %llx is lost", ID(message));
-		check_notices(life, message);
+		if (life->is_fresh)
+			check_notices(life, message);
 	}
 }
 
@@ -286,6 +290,7 @@ check_space(struct life *life)
 	struct queue_stats stats;
 
 	life->disk->faults = (struct crash_faults){ .seed = life->disk->faults.seed };
+	work_let_go(life);
 	for (int i = 0; i < 4 && !life_is_over(life); i++) {
 		work_settle_all(life);
 		life_run(life);

@@ -1,6 +1,7 @@
 #include "tests/crash/disk_private.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "relay/base/container_of.h"
@@ -57,6 +58,26 @@ unused_inode(struct crash_disk *disk)
 	must_not_reach();
 }
 
+static const char *
+name_of(const struct crash_disk *disk, int inode)
+{
+	for (int i = 0; i < disk->now.count; i++) {
+		if (disk->now.rows[i].inode == inode)
+			return disk->now.rows[i].name;
+	}
+	return "(removed)";
+}
+
+static int
+trace(const struct crash_disk *disk, const char *call, const char *name, uint64_t offset,
+    size_t bytes, int error)
+{
+	if (disk->is_traced)
+		(void)fprintf(stderr, "  %s %s %llu+%zu: %s\n", call, name,
+		    (unsigned long long)offset, bytes, error ? strerror(error) : "ok");
+	return error;
+}
+
 static void
 set_name(char to[CRASH_NAME_BYTES], const char *name)
 {
@@ -86,7 +107,8 @@ change_name(struct crash_disk *disk, enum crash_pending_kind kind, int inode, co
 	set_name(pending->name, name);
 	set_name(pending->to, to);
 	crash_names_apply(&disk->now, pending);
-	return 0;
+	return trace(disk, kind == PENDING_ADD ? "create" : kind == PENDING_REMOVE ? "remove" :
+	    "rename", name, 0, 0, 0);
 }
 
 static int
@@ -285,9 +307,12 @@ crash_write(struct disk *face, int file, const struct iovec *vectors, int vector
 	must(offset + bytes <= CRASH_FILE_PAGES_MAX * CRASH_PAGE_BYTES);
 	write_some(disk, file, vectors, offset, bytes);
 	if (error)
-		return error;
+		return trace(disk, "write", name_of(disk, file), offset, bytes, error);
 	*written_out = bytes;
-	return how == DISK_WRITE_SYNC ? crash_sync_from(disk, file, from, &chance) : 0;
+	if (how == DISK_WRITE_SYNC)
+		error = crash_sync_from(disk, file, from, &chance);
+	return trace(disk, how == DISK_WRITE_SYNC ? "write+sync" : "write", name_of(disk, file),
+	    offset, bytes, error);
 }
 
 static int
@@ -295,7 +320,8 @@ crash_sync(struct disk *face, int file)
 {
 	struct chance chance = begin_call(of(face));
 
-	return crash_sync_from(of(face), file, 0, &chance);
+	return trace(of(face), "sync", name_of(of(face), file), 0, 0,
+	    crash_sync_from(of(face), file, 0, &chance));
 }
 
 static int
@@ -340,14 +366,14 @@ crash_sync_dir(struct disk *face)
 
 	if (chance_one_in(&chance, disk->faults.sync_in)) {
 		disk->fault_count++;
-		return EIO;             /* the names stay pending */
+		return trace(disk, "sync", "directory", 0, 0, EIO);     /* they stay pending */
 	}
 	for (uint32_t i = 0; i < disk->pending_count; i++) {
 		if (disk->pending[i].inode < 0)
 			crash_names_apply(&disk->durable, &disk->pending[i]);
 	}
 	crash_drop_pending(disk, -1, 0);
-	return 0;
+	return trace(disk, "sync", "directory", 0, 0, 0);
 }
 
 static int

@@ -88,6 +88,7 @@ struct crash_disk {
 	uint64_t bytes_max;
 	struct crash_faults faults;
 	uint64_t call_count, fault_count, version;
+	bool is_traced;                 /* each call that changes something, on stderr */
 
 	/* Before each call that changes something, and between a write and its sync. */
 	void (*boundary)(void *ctx);

@@ -130,6 +130,7 @@ begin(struct visit *visit, const struct life *before)
 
 	life->disk->boundary = visit->is_explored ? boundary : NULL;
 	life->disk->ctx = visit;
+	life->disk->is_traced = visit->explorer->is_verbose;
 	visit->explorer->open_count++;
 	if (!life_open(life, before ? &before->clock : NULL))
 		return;

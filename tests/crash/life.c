@@ -41,12 +41,21 @@ violate(struct violation *violation, const char *format, ...)
 
 /* ---- what the hub hears --------------------------------------------------------- */
 
+/* What is offered may be delivered at once, so it must be durable, and its parent's mark. */
 static void
 offered(void *ctx, const struct queue_item *item, struct envelope **envelope)
 {
-	(void)ctx;
-	(void)item;
+	struct life *life = ctx;
+	int at = model_find(life->model, item->id);
+
 	(void)envelope;
+	if (life->disk->is_dead || at == MODEL_NONE)
+		return;
+	const struct model_message *message = &life->model->messages[at];
+
+	if (!message->acknowledged && message->parent != MODEL_NONE)
+		model_durable(life->model, message->parent, message->parent_change);
+	model_acknowledge(life->model, at);
 }
 
 static void
@@ -173,12 +182,7 @@ life_fini(struct life *life)
 	struct ask *ask;
 
 	life->disk->is_dead = true;
-	for (int i = 0; i < LIFE_READS_MAX; i++) {
-		if (life->reads[i].reader)
-			queue_body_close(&life->reads[i].reader);
-	}
-	for (int i = 0; i < LIFE_DRAFTS_MAX; i++)
-		queue_abort(&life->drafts[i].draft);
+	work_let_go(life);
 	if (life->queue) {
 		queue_port_close(&life->port);
 		queue_close(&life->queue);

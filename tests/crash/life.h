@@ -124,4 +124,7 @@ void check_space(struct life *life);
 void work_do(struct life *life, uint64_t seed);
 void work_settle_all(struct life *life);
 
+/* Readers and drafts that are under way end: they keep segments. */
+void work_let_go(struct life *life);
+
 #endif

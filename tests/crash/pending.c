@@ -191,15 +191,30 @@ supersede(struct crash_disk *disk, int inode, uint32_t from)
 	}
 }
 
+/* What is durable is within the size that is, though the file grew by a write that failed. */
+static void
+grow_durable(struct crash_inode *inode, uint32_t page)
+{
+	uint32_t end = (page + 1) * CRASH_PAGE_BYTES;
+
+	end = end < inode->now.size ? end : inode->now.size;
+	if (inode->durable.size < end)
+		inode->durable.size = end;
+}
+
 /* All from `from` on; the others of the file stay as they are. */
 static void
 make_durable(struct crash_disk *disk, int inode, uint32_t from)
 {
 	supersede(disk, inode, from);
 	for (uint32_t i = from; i < disk->pending_count; i++) {
-		if (disk->pending[i].inode == inode)
-			apply_to_inode(&disk->inodes[inode], &disk->pending[i],
-			    disk->pending[i].sectors);
+		const struct crash_pending *pending = &disk->pending[i];
+
+		if (pending->inode != inode)
+			continue;
+		apply_to_inode(&disk->inodes[inode], pending, pending->sectors);
+		if (pending->kind == PENDING_DATA)
+			grow_durable(&disk->inodes[inode], pending->at);
 	}
 	crash_drop_pending(disk, inode, from);
 }

@@ -395,6 +395,20 @@ work_settle_all(struct life *life)
 	do_drain(life, &chance, 100);
 }
 
+void
+work_let_go(struct life *life)
+{
+	for (int i = 0; i < LIFE_READS_MAX; i++) {
+		if (life->reads[i].reader)
+			queue_body_close(&life->reads[i].reader);
+	}
+	for (int i = 0; i < LIFE_DRAFTS_MAX; i++) {
+		if (life->drafts[i].draft)
+			model_refuse(life->model, life->drafts[i].message);
+		queue_abort(&life->drafts[i].draft);
+	}
+}
+
 static void
 do_hold(struct life *life, struct chance *chance)
 {
