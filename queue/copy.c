@@ -228,7 +228,8 @@ add_live(struct recovery *recovery)
 		if (!mutant(MUTANT_NO_COPY_OF_SUSPECTS) && !mutant(MUTANT_APPEND_AFTER_TAIL))
 			candidate->end = candidate->vouched_end;
 		segments_at(&recovery->spool->segments, candidate->slot)->end = candidate->end;
-		candidate->is_hollow = candidate->end <= RECORD_BLOCK_BYTES;
+		candidate->is_hollow = candidate->end <= RECORD_BLOCK_BYTES &&
+		    !mutant(MUTANT_APPEND_AFTER_TAIL);
 		if (candidate->is_hollow) {
 			/* Nobody else may give it back meanwhile. */
 			segments_at(&recovery->spool->segments, candidate->slot)->state =

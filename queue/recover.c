@@ -352,6 +352,13 @@ hand_over_slots(struct recovery *recovery)
 			.capacity = candidate->capacity,
 			.written = candidate->written,
 		};
+		/*
+		 * No manifest ever named it: the reserve, above all, without which there is
+		 * no start on a full disk.
+		 */
+		if (candidate->mark.number == 0 && !candidate->is_unknown)
+			slots_release(slots, candidate->slot,
+			    spool->settings.pool_segments_max);
 		if (!candidate->is_live)
 			continue;
 		struct segment *segment = segments_add(&spool->segments, candidate->slot,
@@ -364,7 +371,7 @@ hand_over_slots(struct recovery *recovery)
 	}
 }
 
-/* Not before the manifest without them is durable. */
+/* Not before the manifest without them is durable, but for those that never were in one. */
 static void
 release_dead_slots(struct recovery *recovery)
 {
@@ -375,7 +382,7 @@ release_dead_slots(struct recovery *recovery)
 
 		if (candidate->is_unknown && candidate->mark.number == 0)
 			slots->slots[candidate->slot].state = SLOT_BAD;
-		else if (!candidate->is_live)
+		else if (!candidate->is_live && candidate->mark.number != 0)
 			slots_release(slots, candidate->slot,
 			    recovery->spool->settings.pool_segments_max);
 	}

@@ -53,6 +53,8 @@ unused_inode(struct crash_disk *disk)
 		crash_content_clear(&inode->now);
 		crash_content_clear(&inode->durable);
 		*inode = (struct crash_inode){ .is_used = true };
+		if (i >= disk->inode_count)
+			disk->inode_count = i + 1;
 		return i;
 	}
 	must_not_reach();
@@ -192,7 +194,7 @@ used_bytes(const struct crash_disk *disk)
 {
 	uint64_t bytes = 0;
 
-	for (int i = 0; i < CRASH_INODES_MAX; i++) {
+	for (int i = 0; i < disk->inode_count; i++) {
 		if (disk->inodes[i].is_used &&
 		    (disk->inodes[i].open_count > 0 || is_named(disk, i)))
 			bytes += disk->inodes[i].now.size;
@@ -465,7 +467,7 @@ crash_disk_fini(struct crash_disk *disk)
 	for (uint32_t i = 0; i < disk->pending_count; i++)
 		crash_page_release(&disk->pending[i].page);
 	mem_free(&disk->pending);
-	for (int i = 0; i < CRASH_INODES_MAX; i++) {
+	for (int i = 0; i < disk->inode_count; i++) {
 		crash_content_clear(&disk->inodes[i].now);
 		crash_content_clear(&disk->inodes[i].durable);
 	}

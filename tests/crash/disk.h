@@ -20,7 +20,7 @@ enum {
 	CRASH_SECTOR_BYTES = 512,
 	CRASH_PAGE_SECTORS = CRASH_PAGE_BYTES / CRASH_SECTOR_BYTES,
 	CRASH_FILE_PAGES_MAX = 16,
-	CRASH_INODES_MAX = 64,
+	CRASH_INODES_MAX = 48,
 	CRASH_NAMES_MAX = 48,
 	CRASH_NAME_BYTES = 16,
 };
@@ -30,9 +30,10 @@ struct crash_page {
 	char data[CRASH_PAGE_BYTES];
 };
 
-/* A page that is not there is zeros. */
+/* A page that is not there is zeros; from page_count on none is. */
 struct crash_content {
 	struct crash_page *pages[CRASH_FILE_PAGES_MAX];
+	uint32_t page_count;
 	uint32_t size;
 };
 
@@ -79,13 +80,14 @@ struct crash_faults {
 struct crash_disk {
 	struct disk disk;
 	struct crash_inode inodes[CRASH_INODES_MAX];
+	int inode_count;                /* from here on none was ever used */
 	struct crash_names now, durable;
 	struct crash_pending *pending;
 	uint32_t pending_count, pending_capacity;
 	bool is_locked;
 	bool is_dead;                   /* nothing works any more, and nobody is told */
 	bool has_forgotten;             /* a failed sync dropped something that readers still see */
-	uint64_t bytes_max;
+	uint64_t bytes_max;             /* UINT32_MAX: no bound */
 	struct crash_faults faults;
 	uint64_t call_count, fault_count, version;
 	bool is_traced;                 /* each call that changes something, on stderr */

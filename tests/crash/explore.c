@@ -6,11 +6,13 @@
 
 #include "relay/base/mem.h"
 #include "relay/base/must.h"
+#include "tests/crash/peek.h"
 
 enum {
 	IMAGES_A_BOUNDARY = 4,
 	NESTED_OPERATIONS = 8,
 	SPACE_IN = 12,
+	FORGED_IN = 100,
 };
 
 /* How deep a life is, and what is looked at in it. */
@@ -157,6 +159,19 @@ is_replayed(const struct visit *visit)
 	return replay && visit->depth < replay->depth;
 }
 
+/* A state to be looked at only; it is no crash. */
+static bool
+forge(struct visit *visit, struct chance *chance)
+{
+	uint64_t id = peek_forge(visit->life.disk, chance);
+	int at = id ? model_find(visit->life.model, id) : MODEL_NONE;
+
+	if (at == MODEL_NONE)
+		return false;
+	visit->life.model->messages[at].is_forged = true;
+	return true;
+}
+
 /* One crash of `outer`, at the boundary where it is now, and what follows from it. */
 static void
 visit_image(struct visit *outer, uint32_t image)
@@ -184,8 +199,9 @@ visit_image(struct visit *outer, uint32_t image)
 	crash_disk_image(disk, outer->life.disk, &choice);
 	life_init(&visit->life, chance_mix(seed, 42), outer->life.profile, disk, model,
 	    &explorer->violation);
-	bool is_nested = visit->depth < PATH_DEPTH_MAX && chance_one_in(&chance, nest_in);
-	bool is_twice = visit->depth < PATH_DEPTH_MAX && chance_one_in(&chance, 8);
+	bool is_forged = chance_one_in(&chance, FORGED_IN) && forge(visit, &chance);
+	bool is_nested = !is_forged && visit->depth < PATH_DEPTH_MAX && chance_one_in(&chance, nest_in);
+	bool is_twice = !is_forged && visit->depth < PATH_DEPTH_MAX && chance_one_in(&chance, 8);
 
 	visit->is_explored = is_nested || is_twice;
 	if (is_nested) {
@@ -261,8 +277,6 @@ explore_seed(struct explorer *explorer, uint64_t seed, uint64_t operations)
 	explorer->path = (struct path){ .seed = seed, .operations = operations };
 	crash_disk_init(disk);
 	model_init(model);
-	if (profile == PROFILE_FULL)
-		disk->bytes_max = (320 << 10) + chance_mix(seed, 52) % (256 << 10);
 	life_init(&visit->life, chance_mix(seed, 51), profile, disk, model,
 	    &explorer->violation);
 	set_faults(&visit->life, disk);

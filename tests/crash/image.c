@@ -215,7 +215,7 @@ apply_picked(struct crash_disk *to, const struct crash_disk *from,
 static void
 cut_to_size(struct crash_content *content)
 {
-	for (uint32_t i = 0; i < CRASH_FILE_PAGES_MAX; i++) {
+	for (uint32_t i = 0; i < content->page_count; i++) {
 		uint32_t begin = i * CRASH_PAGE_BYTES;
 
 		if (!content->pages[i])
@@ -231,7 +231,7 @@ cut_to_size(struct crash_content *content)
 static void
 forget_unnamed(struct crash_disk *disk)
 {
-	for (int i = 0; i < CRASH_INODES_MAX; i++) {
+	for (int i = 0; i < disk->inode_count; i++) {
 		bool is_named = false;
 
 		for (int j = 0; j < disk->durable.count; j++)
@@ -248,7 +248,7 @@ static void
 cut_power(struct crash_disk *to, const struct crash_disk *from,
     const struct crash_choice *choice)
 {
-	for (int i = 0; i < CRASH_INODES_MAX; i++) {
+	for (int i = 0; i < to->inode_count; i++) {
 		to->inodes[i].is_used = from->inodes[i].is_used;
 		if (from->inodes[i].is_used)
 			crash_content_copy(&to->inodes[i].durable, &from->inodes[i].durable);
@@ -257,7 +257,7 @@ cut_power(struct crash_disk *to, const struct crash_disk *from,
 	apply_picked(to, from, choice);
 	disturb(to, from, choice);
 	forget_unnamed(to);
-	for (int i = 0; i < CRASH_INODES_MAX; i++) {
+	for (int i = 0; i < to->inode_count; i++) {
 		if (!to->inodes[i].is_used)
 			continue;
 		cut_to_size(&to->inodes[i].durable);
@@ -285,7 +285,7 @@ is_pending(const struct crash_disk *disk, int inode, uint32_t page)
 static void
 evict(struct crash_disk *disk, struct chance *chance)
 {
-	for (int i = 0; i < CRASH_INODES_MAX; i++) {
+	for (int i = 0; i < disk->inode_count; i++) {
 		struct crash_inode *inode = &disk->inodes[i];
 
 		for (uint32_t j = 0; inode->is_used && j < CRASH_FILE_PAGES_MAX; j++) {
@@ -296,6 +296,8 @@ evict(struct crash_disk *disk, struct chance *chance)
 
 			crash_page_release(&inode->now.pages[j]);
 			inode->now.pages[j] = page;
+			if (j >= inode->now.page_count)
+				inode->now.page_count = j + 1;
 		}
 	}
 }
@@ -306,7 +308,7 @@ kill_process(struct crash_disk *to, const struct crash_disk *from,
 {
 	struct chance chance = chance_at(choice->seed);
 
-	for (int i = 0; i < CRASH_INODES_MAX; i++) {
+	for (int i = 0; i < to->inode_count; i++) {
 		to->inodes[i].is_used = from->inodes[i].is_used;
 		if (!from->inodes[i].is_used)
 			continue;
@@ -332,6 +334,7 @@ crash_disk_image(struct crash_disk *to, const struct crash_disk *from,
 {
 	crash_disk_init(to);
 	to->bytes_max = from->bytes_max;
+	to->inode_count = from->inode_count;
 	if (choice->image == IMAGE_KILL || choice->image == IMAGE_KILL_EVICT)
 		kill_process(to, from, choice);
 	else

@@ -5,10 +5,12 @@
 
 #include "relay/base/mem.h"
 #include "relay/base/must.h"
+#include "tests/crash/peek.h"
 
 enum {
 	SEGMENT_BYTES = 64 << 10,
 	RESERVE_BYTES = 24 << 10,
+	FULL_RESERVE_BYTES = 64 << 10,
 	STEPS_MAX = 200 * 1000,
 };
 
@@ -80,8 +82,6 @@ pressure(void *ctx, enum queue_pressure level, const char *why)
 
 	(void)why;
 	life->had_no_log |= level == PRESSURE_NO_LOG;
-	if (level == PRESSURE_NONE)
-		life->full_count = 0;
 }
 
 /* ---- birth and death -------------------------------------------------------------- */
@@ -102,6 +102,10 @@ set_settings(struct life *life)
 	settings->segment_bytes = SEGMENT_BYTES;
 	settings->reserve_bytes = RESERVE_BYTES;
 	settings->floor_bytes = 0;
+	if (life->profile == PROFILE_FULL) {
+		settings->reserve_bytes = FULL_RESERVE_BYTES;
+		settings->floor_bytes = SEGMENT_BYTES;
+	}
 	settings->pool_segments_max = 1 + chance_below(&chance, 3);
 	settings->move_percent = 100;
 	settings->move_after_ms = 0;
@@ -124,6 +128,13 @@ life_init(struct life *life, uint64_t seed, enum profile profile, struct crash_d
 	TAILQ_INIT(&life->asks);
 }
 
+/* A start writes, so on a full disk it takes the reserve. */
+static bool
+has_room(const struct life *life)
+{
+	return life->disk->bytes_max == UINT32_MAX || peek_has_reserve(life->disk);
+}
+
 bool
 life_open(struct life *life, const struct clock_manual *before)
 {
@@ -139,8 +150,7 @@ life_open(struct life *life, const struct clock_manual *before)
 	life->settings.hub = life->hub;
 	life->queue = queue_open(&life->settings, &life->found, &err);
 	if (!life->queue) {
-		if (life->disk->fault_count == 0 && !life->disk->is_dead &&
-		    life->profile != PROFILE_FULL)
+		if (life->disk->fault_count == 0 && !life->disk->is_dead && has_room(life))
 			violate(life->violation, "the start failed: %s", err.text);
 		return false;
 	}

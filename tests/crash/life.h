@@ -84,7 +84,7 @@ struct life {
 	struct life_read reads[LIFE_READS_MAX];
 	bool is_fresh;                  /* nothing was done since the start */
 	bool had_no_log;                /* PRESSURE_NO_LOG was said */
-	uint32_t full_count;            /* outcomes since the disk was found full */
+	uint32_t promised_count;        /* outcomes that the reserve must still take */
 	struct chance steps;
 };
 

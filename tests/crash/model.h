@@ -41,6 +41,7 @@ struct model_message {
 	bool gone;                      /* a start did not find it: it never comes back */
 	bool is_listed;                 /* by the queue that is being checked ... */
 	uint8_t matched;                /* ... in the state of this snapshot */
+	bool is_forged;                 /* its octets on the disk are not what was given */
 	int16_t parent;                 /* of a notification, else NONE */
 	uint8_t parent_change;
 	struct snapshot snapshots[MODEL_CHANGES_MAX + 1];

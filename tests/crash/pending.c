@@ -31,6 +31,14 @@ crash_page_release(struct crash_page **page)
 	*page = NULL;
 }
 
+static void
+set_page(struct crash_content *content, uint32_t at, struct crash_page *page)
+{
+	content->pages[at] = page;
+	if (at >= content->page_count)
+		content->page_count = at + 1;
+}
+
 /* The page for writing: nobody else has it. */
 struct crash_page *
 crash_content_own(struct crash_content *content, uint32_t at)
@@ -47,23 +55,25 @@ crash_content_own(struct crash_content *content, uint32_t at)
 	else
 		memset(copy->data, 0, sizeof(copy->data));
 	crash_page_release(&content->pages[at]);
-	content->pages[at] = copy;
+	set_page(content, at, copy);
 	return copy;
 }
 
 void
 crash_content_clear(struct crash_content *content)
 {
-	for (int i = 0; i < CRASH_FILE_PAGES_MAX; i++)
+	for (uint32_t i = 0; i < content->page_count; i++)
 		crash_page_release(&content->pages[i]);
+	content->page_count = 0;
 	content->size = 0;
 }
 
 void
 crash_content_copy(struct crash_content *to, const struct crash_content *from)
 {
-	for (int i = 0; i < CRASH_FILE_PAGES_MAX; i++)
+	for (uint32_t i = 0; i < from->page_count; i++)
 		to->pages[i] = crash_page_hold(from->pages[i]);
+	to->page_count = from->page_count;
 	to->size = from->size;
 }
 
@@ -74,7 +84,7 @@ crash_content_take(struct crash_content *content, uint32_t at, struct crash_page
 	if (sectors == UINT8_MAX) {
 		(void)crash_page_hold(page);
 		crash_page_release(&content->pages[at]);
-		content->pages[at] = page;
+		set_page(content, at, page);
 		return;
 	}
 	struct crash_page *own = crash_content_own(content, at);

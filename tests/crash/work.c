@@ -5,6 +5,7 @@
 
 #include "relay/base/mem.h"
 #include "relay/base/must.h"
+#include "tests/crash/peek.h"
 
 /*
  * The workload: what sessions, the scheduler and the operator do, each choice a
@@ -12,7 +13,8 @@
  */
 enum {
 	DAY_MS = 25 * 3600 * 1000,
-	FULL_OUTCOMES_MAX = 6,          /* the reserve is good for so many, one by one */
+	PROMISED_OUTCOMES = 4,          /* the reserve is good for so many, one by one */
+	FULL_MESSAGES = 24,
 };
 
 /* ---- answers ------------------------------------------------------------------ */
@@ -76,7 +78,7 @@ changed(void *ctx, enum queue_result result)
 			violate(life->violation, "a change is not known to be written, and there "
 			    "is a log");
 		if (result != QUEUE_DONE && life->disk->fault_count == 0 &&
-		    life->full_count <= FULL_OUTCOMES_MAX)
+		    life->promised_count > 0)
 			violate(life->violation, "the reserve was not there for an outcome");
 	}
 	ask_free(ask);
@@ -168,12 +170,11 @@ some_size(struct chance *chance)
 }
 
 static void
-do_submit(struct life *life, struct chance *chance)
+submit(struct life *life, struct chance *chance, uint32_t bytes)
 {
 	static const struct queue_draft_events events = { .room = room };
 	struct life_draft *draft = unused_draft(life);
 	struct queue_draft_terms terms = { .id = queue_new_id(life->port) };
-	uint32_t bytes = some_size(chance);
 
 	if (!draft)
 		return;
@@ -191,6 +192,12 @@ do_submit(struct life *life, struct chance *chance)
 		queue_abort(&draft->draft);
 		model_refuse(life->model, message);
 	}
+}
+
+static void
+do_submit(struct life *life, struct chance *chance)
+{
+	submit(life, chance, some_size(chance));
 }
 
 /* ---- what is there ------------------------------------------------------------------ */
@@ -331,7 +338,6 @@ update(struct life *life, int at, uint32_t rcpts, enum rcpt_state state, bool ow
 		change.notice = NULL;
 		change.notice_envelope = NULL;
 	}
-	life->full_count++;
 	(void)queue_update(life->queue, message->id, &change, changed,
 	    ask_new(life, at, message->change_count));
 }
@@ -361,8 +367,7 @@ settle(struct life *life, int at, struct chance *chance)
 
 	if (chance_one_in(chance, 4)) {
 		model_change(life->model, at)->settled = true;
-		life->full_count++;
-		(void)queue_remove(life->queue, message->id, changed,
+			(void)queue_remove(life->queue, message->id, changed,
 		    ask_new(life, at, message->change_count));
 		return;
 	}
@@ -420,7 +425,6 @@ do_hold(struct life *life, struct chance *chance)
 	struct snapshot *snapshot = model_change(life->model, at);
 	struct ask *ask = ask_new(life, at, message->change_count);
 
-	life->full_count++;
 	snapshot->held = !snapshot->held;
 	if (snapshot->held)
 		(void)queue_hold(life->queue, message->id, SPAN("a test"), changed, ask);
@@ -436,9 +440,53 @@ do_attempt(struct life *life, struct chance *chance)
 
 	if (at == MODEL_NONE)
 		return;
-	life->full_count++;
 	(void)queue_attempt(life->queue, life->model->messages[at].id, &rcpt, 1,
 	    SPAN("mx.example.net[192.0.2.9]:25"), begun, ask_new(life, at, 0));
+}
+
+/* ---- a disk that somebody else fills ------------------------------------------------------- */
+
+static void
+fill(struct life *life)
+{
+	uint64_t free_bytes, total_bytes;
+	struct err err;
+
+	if (disk_space(&life->disk->disk, &free_bytes, &total_bytes, &err) == 0)
+		life->disk->bytes_max = total_bytes - free_bytes;
+}
+
+/*
+ * All that is free is taken at one moment, the reserve being there: then mail is
+ * refused sooner or later, and outcomes are recorded all the same.
+ */
+static void
+do_fill(struct life *life, struct chance *chance)
+{
+	struct queue_stats stats;
+
+	if (life->disk->bytes_max != UINT32_MAX) {
+		life->disk->bytes_max = UINT32_MAX;
+		return;
+	}
+	clock_manual_advance_ms(&life->clock, 1100);
+	life_run(life);
+	if (life_is_over(life))
+		return;
+	queue_stats(life->queue, &stats);
+	fill(life);
+	if (stats.pressure != PRESSURE_NONE || !peek_has_reserve(life->disk))
+		return;
+	for (uint32_t i = 0; i < FULL_MESSAGES && !life_is_over(life); i++) {
+		submit(life, chance, chance_below(chance, 8 << 10));
+		life_run(life);
+	}
+	life->promised_count = PROMISED_OUTCOMES;
+	while (life->promised_count > 0 && !life_is_over(life)) {
+		do_outcome(life, chance);
+		life_run(life);
+		life->promised_count--;
+	}
 }
 
 /* ---- readers ----------------------------------------------------------------------------- */
@@ -516,7 +564,9 @@ do_some(struct life *life, struct chance *chance)
 {
 	uint32_t choice = chance_below(chance, 100);
 
-	if (choice < 34)
+	if (life->profile == PROFILE_FULL && chance_one_in(chance, 12))
+		do_fill(life, chance);
+	else if (choice < 34)
 		do_submit(life, chance);
 	else if (choice < 54)
 		do_outcome(life, chance);
