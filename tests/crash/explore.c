@@ -9,8 +9,11 @@
 #include "tests/crash/peek.h"
 
 enum {
-	IMAGES_A_BOUNDARY = 4,
+	IMAGES_A_BOUNDARY = 2,
 	NESTED_OPERATIONS = 8,
+	NEST_IN = 24,
+	NEST_DEEPER_IN = 30,
+	TWICE_IN = 8,
 	SPACE_IN = 12,
 	FORGED_IN = 100,
 };
@@ -133,7 +136,6 @@ begin(struct visit *visit, const struct life *before)
 	life->disk->boundary = visit->is_explored ? boundary : NULL;
 	life->disk->ctx = visit;
 	life->disk->is_traced = visit->explorer->is_verbose;
-	visit->explorer->open_count++;
 	if (!life_open(life, before ? &before->clock : NULL))
 		return;
 	life->is_fresh = true;
@@ -183,13 +185,14 @@ visit_image(struct visit *outer, uint32_t image)
 	struct crash_disk *disk = mem_resize_array(NULL, sizeof(*disk), 1);
 	struct model *model = mem_dup(outer->life.model, sizeof(*model));
 	struct visit *visit = mem_alloc(sizeof(*visit));
-	uint32_t nest_in = outer->depth == 0 ? 14 : 30;
+	uint32_t nest_in = outer->depth == 0 ? NEST_IN : NEST_DEEPER_IN;
 
 	visit->explorer = explorer;
 	visit->depth = outer->depth + 1;
 	explorer->path.steps[outer->depth] = (struct crash_step){ outer->boundary, image };
 	explorer->path.depth = visit->depth;
 	explorer->state_count++;
+	explorer->profile_counts[outer->life.profile]++;
 	(void)snprintf(explorer->image, sizeof(explorer->image), "%s%s%s%s",
 	    crash_image_name(choice.image), choice.tears ? " torn" : "",
 	    choice.garbles ? " garbled" : "", choice.garbles_page ? " page" : "");
@@ -200,8 +203,8 @@ visit_image(struct visit *outer, uint32_t image)
 	life_init(&visit->life, chance_mix(seed, 42), outer->life.profile, disk, model,
 	    &explorer->violation);
 	bool is_forged = chance_one_in(&chance, FORGED_IN) && forge(visit, &chance);
-	bool is_nested = !is_forged && visit->depth < PATH_DEPTH_MAX && chance_one_in(&chance, nest_in);
-	bool is_twice = !is_forged && visit->depth < PATH_DEPTH_MAX && chance_one_in(&chance, 8);
+	bool is_nested = !is_forged && visit->depth < explorer->depth_max && chance_one_in(&chance, nest_in);
+	bool is_twice = !is_forged && visit->depth < explorer->depth_max && chance_one_in(&chance, TWICE_IN);
 
 	visit->is_explored = is_nested || is_twice;
 	if (is_nested) {
@@ -256,7 +259,8 @@ boundary(void *ctx)
 	if (disk->pending_count == 0 && !disk->has_forgotten)
 		image_count = 1;
 	for (uint32_t i = 0; i < image_count && !explorer->violation.is_found; i++) {
-		if (explorer->state_count >= explorer->state_count_max) {
+		if (explorer->state_count >= explorer->state_count_max ||
+		    (explorer->stop && *explorer->stop)) {
 			disk->is_dead = true;
 			return;
 		}
@@ -275,6 +279,7 @@ explore_seed(struct explorer *explorer, uint64_t seed, uint64_t operations)
 	visit->explorer = explorer;
 	visit->is_explored = true;
 	explorer->path = (struct path){ .seed = seed, .operations = operations };
+	explorer->seed_count++;
 	crash_disk_init(disk);
 	model_init(model);
 	life_init(&visit->life, chance_mix(seed, 51), profile, disk, model,

@@ -38,7 +38,10 @@ struct explorer {
 	struct violation violation;
 	char image[64];                 /* the last crash, in words */
 	uint64_t state_count, state_count_max;
-	uint64_t open_count, nested_count;
+	uint64_t profile_counts[PROFILE_COUNT];
+	uint64_t seed_count, nested_count;
+	uint32_t depth_max;             /* crashes one upon the other */
+	const volatile bool *stop;      /* somebody else has found something */
 	const struct path *replay;      /* only this one, or NULL */
 	bool is_verbose;
 };
