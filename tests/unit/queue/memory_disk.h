@@ -29,7 +29,7 @@ struct memory_disk {
 	int write_error, sync_error, read_error;        /* for the next calls */
 	int error_skip;                                 /* so many go well before */
 	int error_count;                                /* how many calls fail; -1 all */
-	uint64_t sync_count, written_bytes;
+	uint64_t sync_count, dir_sync_count, written_bytes;
 };
 
 void memory_disk_init(struct memory_disk *memory);

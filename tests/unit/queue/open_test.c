@@ -309,6 +309,101 @@ short_calls_are_gone_on_with(void **state)
 	}
 }
 
+/* ---- what a process that was killed leaves ------------------------------------------- */
+
+/* Its names may not be durable yet, so they are made so before anything builds on them. */
+static void
+a_start_syncs_the_directory_first(void **state)
+{
+	struct rig *rig = *state;
+	struct err err;
+
+	rig_open(rig);
+	(void)rig_send(rig, "a@example.org", "b@example.net", 100, NULL);
+	rig_close(rig);
+	rig->disk.dir_sync_count = 0;
+	rig->disk.write_error = EIO;
+	rig->disk.error_count = -1;
+	assert_int_equal(try_open(rig, &err), -1);
+	assert_true(rig->disk.dir_sync_count > 0);
+}
+
+static void
+write_head(struct rig *rig, const char *name, const char block[RECORD_BLOCK_BYTES])
+{
+	struct disk *disk = &rig->disk.disk;
+	enum disk_open how = memory_disk_find(&rig->disk, name) ? DISK_OPEN_WRITE :
+	    DISK_OPEN_CREATE;
+	struct err err;
+	int file;
+
+	assert_int_equal(disk_open(disk, name, how, &file, &err), 0);
+	struct iovec vector = { (void *)(uintptr_t)block, RECORD_BLOCK_BYTES };
+
+	assert_int_equal(disk_write(disk, file, &vector, 1, 0, DISK_WRITE_SYNC, &err), 0);
+	disk_close(disk, &file);
+}
+
+/* A start is over, and then the disk takes nothing more. */
+static void
+open_and_die(struct rig *rig)
+{
+	struct err err;
+
+	rig->hub = loop_new(&rig->clock.clock, &err);
+	rig->settings.hub = rig->hub;
+	rig->queue = queue_open(&rig->settings, &rig->found, &err);
+	assert_non_null(rig->queue);
+	assert_int_equal(rig->found.damaged_count, 0);
+	rig->disk.write_error = EIO;
+	rig->disk.error_count = -1;
+	queue_close(&rig->queue);
+	loop_free(&rig->hub);
+	rig->disk.write_error = 0;
+	rig->disk.error_count = 0;
+}
+
+/* It was killed between the head of a new segment and the sync; then the power failed. */
+static void
+a_head_that_was_never_durable_is_no_damage(void **state)
+{
+	struct rig *rig = *state;
+	char before[RECORD_BLOCK_BYTES], after[RECORD_BLOCK_BYTES];
+	struct segment_header dead = { .mark = { 3, 5 }, .capacity = 256 << 10 };
+	struct segment_header fresh = { .mark = { 1000, 77 }, .capacity = 256 << 10 };
+
+	rig_open(rig);
+	queue_id id = rig_send(rig, "a@example.org", "b@example.net", 100, NULL);
+
+	segment_header_write(&dead, before);
+	segment_header_write(&fresh, after);
+	rig_close(rig);
+	write_head(rig, "00000001.seg", after);
+	open_and_die(rig);
+	write_head(rig, "00000001.seg", before);
+	rig_open(rig);
+	assert_int_equal(rig->found.damaged_count, 0);
+	assert_int_equal(rig_read(rig, id, 100), QUEUE_DONE);
+}
+
+/* Somebody else has filled the disk: what is kept for outcomes serves a start too. */
+static void
+a_start_on_a_full_disk_takes_the_reserve(void **state)
+{
+	struct rig *rig = *state;
+	uint64_t free_bytes, total_bytes;
+
+	rig_open(rig);
+	queue_id id = rig_send(rig, "a@example.org", "b@example.net", 100, NULL);
+
+	rig_close(rig);
+	assert_int_equal(rig->disk.disk.ops->space(&rig->disk.disk, &free_bytes, &total_bytes), 0);
+	rig->disk.bytes_max = total_bytes - free_bytes;
+	rig_open(rig);
+	assert_int_equal(rig_read(rig, id, 100), QUEUE_DONE);
+	assert_int_equal(rig_outcome(rig, id, 0, RCPT_DELIVERED, "ok"), QUEUE_DONE);
+}
+
 int
 main(void)
 {
@@ -321,6 +416,11 @@ main(void)
 		cmocka_unit_test_setup_teardown(another_machine_s_spool_is_held, setup, teardown),
 		cmocka_unit_test(the_directory_must_be_ours_alone),
 		cmocka_unit_test(short_calls_are_gone_on_with),
+		cmocka_unit_test_setup_teardown(a_start_syncs_the_directory_first, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_head_that_was_never_durable_is_no_damage, setup,
+		    teardown),
+		cmocka_unit_test_setup_teardown(a_start_on_a_full_disk_takes_the_reserve, setup,
+		    teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
