@@ -259,7 +259,8 @@ check_life(struct life *life)
 	looks.rows = mem_alloc_array(MODEL_MESSAGES_MAX, sizeof(looks.rows[0]));
 	for (int i = 0; i < life->model->count; i++)
 		life->model->messages[i].is_listed = false;
-	while (!life->violation->is_found && queue_list(life->queue, &cursor, 16, take_item, &looks))
+	while (!life->violation->is_found &&
+	    queue_list(life->queue, &cursor, 16, take_item, &looks))
 		;
 	if (!life->violation->is_found)
 		read_all(&looks);

@@ -68,8 +68,8 @@ explore(const struct options *options)
 		if (is_bad)
 			print_found(&found);
 	}
-	(void)printf("%llu states of %llu seeds, %llu of them lived on\n", NUMBER(found.state_count),
-	    NUMBER(found.seed_count), NUMBER(found.nested_count));
+	(void)printf("%llu states of %llu seeds, %llu of them lived on\n",
+	    NUMBER(found.state_count), NUMBER(found.seed_count), NUMBER(found.nested_count));
 	if (found.is_found && options->shrinks) {
 		(void)printf("made small:\n");
 		search_shrink(&found);
@@ -115,9 +115,10 @@ catch_mutant(const struct options *options, enum mutant mutant)
 
 	mutant_on = mutant;
 	search_run(&search, &found);
-	(void)printf("%s crash-mutant/%s %s after %llu states: %s\n", found.is_found ? "ok" : "not ok",
-	    mutant_name(mutant), found.is_found ? "caught" : "not caught",
-	    NUMBER(found.state_count), mutant_text(mutant));
+	(void)printf("%s crash-mutant/%s %s after %llu states: %s\n",
+	    found.is_found ? "ok" : "not ok", mutant_name(mutant),
+	    found.is_found ? "caught" : "not caught", NUMBER(found.state_count),
+	    mutant_text(mutant));
 	if (found.is_found)
 		print_found(&found);
 	(void)fflush(stdout);

@@ -306,7 +306,8 @@ crash_write(struct disk *face, int file, const struct iovec *vectors, int vector
 	uint32_t from = disk->pending_count;
 
 	must(disk->inodes[file].open_count > 0);
-	must(offset + bytes <= CRASH_FILE_PAGES_MAX * CRASH_PAGE_BYTES);
+	if (offset + bytes > CRASH_FILE_PAGES_MAX * CRASH_PAGE_BYTES)
+		return EFBIG;
 	write_some(disk, file, vectors, offset, bytes);
 	if (error)
 		return trace(disk, "write", name_of(disk, file), offset, bytes, error);

@@ -203,8 +203,9 @@ visit_image(struct visit *outer, uint32_t image)
 	life_init(&visit->life, chance_mix(seed, 42), outer->life.profile, disk, model,
 	    &explorer->violation);
 	bool is_forged = chance_one_in(&chance, FORGED_IN) && forge(visit, &chance);
-	bool is_nested = !is_forged && visit->depth < explorer->depth_max && chance_one_in(&chance, nest_in);
-	bool is_twice = !is_forged && visit->depth < explorer->depth_max && chance_one_in(&chance, TWICE_IN);
+	bool may_go_on = !is_forged && visit->depth < explorer->depth_max;
+	bool is_nested = may_go_on && chance_one_in(&chance, nest_in);
+	bool is_twice = may_go_on && chance_one_in(&chance, TWICE_IN);
 
 	visit->is_explored = is_nested || is_twice;
 	if (is_nested) {

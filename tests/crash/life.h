@@ -122,6 +122,9 @@ void check_space(struct life *life);
 
 /* One operation of the workload, and what it leads to. */
 void work_do(struct life *life, uint64_t seed);
+
+/* Begins to read a message, or goes on with one that is being read. */
+void work_read(struct life *life, struct chance *chance, int message);
 void work_settle_all(struct life *life);
 
 /* Readers and drafts that are under way end: they keep segments. */

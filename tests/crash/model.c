@@ -213,27 +213,29 @@ model_envelope_is(const struct model_message *message, const struct envelope *en
 	return true;
 }
 
+static void
+snapshot_print(const struct snapshot *snapshot)
+{
+	(void)fprintf(stderr, " %u%u%u%s%s", snapshot->states[0], snapshot->states[1],
+	    snapshot->states[2], snapshot->held ? "h" : "", snapshot->settled ? "s" : "");
+	if (snapshot->notice != MODEL_NONE)
+		(void)fprintf(stderr, "(%d)", snapshot->notice);
+}
+
 void
 model_print(const struct model *model)
 {
 	for (int i = 0; i < model->count; i++) {
 		const struct model_message *message = &model->messages[i];
 
-		(void)fprintf(stderr, "%3d %llx %5u octets%s%s%s%s matched %u, durable %u of %u:", i,
-		    (unsigned long long)message->id, message->bytes,
+		(void)fprintf(stderr, "%3d %llx %5u octets%s%s%s%s, state %u, durable %u of %u:",
+		    i, (unsigned long long)message->id, message->bytes,
 		    message->acknowledged ? " acknowledged" : "",
 		    message->refused ? " refused" : "", message->gone ? " gone" : "",
 		    message->is_listed ? " listed" : "", message->matched, message->durable,
 		    message->change_count);
-		for (uint32_t j = 1; j <= message->change_count; j++) {
-			const struct snapshot *snapshot = &message->snapshots[j];
-
-			(void)fprintf(stderr, " %u%u%u%s%s", snapshot->states[0], snapshot->states[1],
-			    snapshot->states[2], snapshot->held ? "h" : "",
-			    snapshot->settled ? "s" : "");
-			if (snapshot->notice != MODEL_NONE)
-				(void)fprintf(stderr, "(%d)", snapshot->notice);
-		}
+		for (uint32_t j = 1; j <= message->change_count; j++)
+			snapshot_print(&message->snapshots[j]);
 		(void)fprintf(stderr, "\n");
 	}
 }

@@ -67,7 +67,8 @@ some_chunk(const char octets[FILE_BYTES_MAX], uint32_t size, struct segment_mark
 {
 	uint32_t found = 0, count = 0;
 
-	for (uint32_t at = RECORD_BLOCK_BYTES; at + RECORD_HEADER_BYTES < size; at += RECORD_ALIGN) {
+	for (uint32_t at = RECORD_BLOCK_BYTES; at + RECORD_HEADER_BYTES < size;
+	    at += RECORD_ALIGN) {
 		struct record_header header;
 
 		if (!record_header_read(&header, mark, octets + at) ||

@@ -15,6 +15,7 @@ enum {
 	DAY_MS = 25 * 3600 * 1000,
 	PROMISED_OUTCOMES = 4,          /* the reserve is good for so many, one by one */
 	FULL_MESSAGES = 24,
+	PIECE_BYTES = 3000,
 };
 
 /* ---- answers ------------------------------------------------------------------ */
@@ -127,9 +128,10 @@ draft_go_on(struct life_draft *draft)
 		return;
 	message = &life->model->messages[draft->message];
 	while (draft->at < message->bytes) {
-		size_t piece = message->bytes - draft->at < 3000 ? message->bytes - draft->at : 3000;
-		size_t taken = queue_append(draft->draft,
-		    span_make(model_body(message->id) + draft->at, piece));
+		struct span rest = span_make(model_body(message->id) + draft->at,
+		    message->bytes - draft->at);
+		struct span piece = span_first(rest, PIECE_BYTES);
+		size_t taken = queue_append(draft->draft, piece);
 
 		if (taken == SIZE_MAX) {
 			queue_abort(&draft->draft);
@@ -137,7 +139,7 @@ draft_go_on(struct life_draft *draft)
 			return;
 		}
 		draft->at += (uint32_t)taken;
-		if (taken < piece)
+		if (taken < piece.len)
 			return;         /* until there is room */
 	}
 	draft_commit(draft);
@@ -489,61 +491,6 @@ do_fill(struct life *life, struct chance *chance)
 	}
 }
 
-/* ---- readers ----------------------------------------------------------------------------- */
-
-static void
-piece(void *ctx, struct span bytes)
-{
-	struct life_read *read = ctx;
-	const struct model_message *message = &read->life->model->messages[read->message];
-
-	if (read->at + bytes.len > message->bytes ||
-	    memcmp(bytes.data, model_body(message->id) + read->at, bytes.len) != 0)
-		read->is_wrong = true;
-	read->at += (uint32_t)bytes.len;
-	read->may_go_on = true;
-}
-
-/* A reader that found its message reads it whole, whatever becomes of the message. */
-static void
-ended(void *ctx, enum queue_result result)
-{
-	struct life_read *read = ctx;
-	struct life *life = read->life;
-	const struct model_message *message = &life->model->messages[read->message];
-	bool is_gone = result == QUEUE_NOT_FOUND && model_newest(message)->settled;
-
-	if (!life->disk->is_dead && !is_gone &&
-	    (result != QUEUE_DONE || read->is_wrong || read->at != message->bytes))
-		violate(life->violation, "a reader of %llx: %s, %u of %u octets%s",
-		    (unsigned long long)message->id, queue_result_name(result), read->at,
-		    message->bytes, read->is_wrong ? ", wrong ones" : "");
-	queue_body_close(&read->reader);
-	read->may_go_on = false;
-}
-
-static void
-do_read(struct life *life, struct chance *chance)
-{
-	static const struct queue_body_events events = { piece, ended };
-	struct life_read *read = &life->reads[chance_below(chance, LIFE_READS_MAX)];
-
-	if (read->reader) {
-		bool may_go_on = read->may_go_on;
-
-		read->may_go_on = false;
-		if (may_go_on)
-			queue_body_next(read->reader);
-		return;
-	}
-	int at = some_message(life, chance);
-
-	if (at == MODEL_NONE)
-		return;
-	*read = (struct life_read){ .life = life, .message = at };
-	read->reader = queue_body_open(life->port, life->model->messages[at].id, &events, read);
-}
-
 /* ---- one operation -------------------------------------------------------------------------- */
 
 static void
@@ -579,7 +526,7 @@ do_some(struct life *life, struct chance *chance)
 	else if (choice < 84)
 		do_attempt(life, chance);
 	else if (choice < 92)
-		do_read(life, chance);
+		work_read(life, chance, some_message(life, chance));
 	else
 		do_time(life, chance);
 }
