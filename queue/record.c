@@ -79,7 +79,6 @@
 #include "relay/base/must.h"
 #include "queue/mutant.h"
 
-#define RECORD_MAGIC ((uint32_t)0x31526843)     /* "ChR1" */
 #define SEGMENT_HEADER_BYTES 64
 
 static const char segment_magic[8] = "CHAPARSG";

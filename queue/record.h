@@ -15,6 +15,7 @@
 #define RECORD_BLOCK_BYTES 4096
 #define RECORD_HEADER_BYTES 40
 #define RECORD_ALIGN 8
+#define RECORD_MAGIC ((uint32_t)0x31526843)     /* "ChR1" */
 #define RECORD_PAYLOAD_BYTES_MAX ((uint32_t)64 << 20)
 
 enum record_type {
@@ -63,6 +64,13 @@ record_block_align(uint64_t bytes)
 
 void record_header_write(const struct record_header *header, struct segment_mark mark,
     char out[RECORD_HEADER_BYTES]);
+
+/* Whether a header can begin here at all; four octets are looked at. */
+static inline bool
+record_may_begin(const char *at)
+{
+	return at[0] == 'C' && at[1] == 'h' && at[2] == 'R' && at[3] == '1';
+}
 
 /* False unless everything matches: magic, salt, bounds, checksum with the number. */
 bool record_header_read(struct record_header *header_out, struct segment_mark mark,

@@ -105,6 +105,22 @@ scan_record(struct scan *scan, uint64_t offset, const struct record_header *head
 }
 
 /*
+ * Most of what is there is bodies, or what an earlier life of the slot has left; a
+ * start goes through all of it in the newest segment.
+ */
+static uint64_t
+skip_others(const struct scan *scan, uint64_t offset, uint64_t end)
+{
+	uint64_t window_end = scan->window_offset + scan->window_bytes;
+
+	while (offset < end && offset >= scan->window_offset &&
+	    offset + RECORD_HEADER_BYTES <= window_end &&
+	    !record_may_begin(scan->window + (offset - scan->window_offset)))
+		offset += RECORD_ALIGN;
+	return offset;
+}
+
+/*
  * Where the log is vouched for and a header is not right, the records behind it
  * are still found: each is bound to this life of the slot by its checksum, so
  * nothing else can look like one.  Returns the first offset from `offset` on that
@@ -116,7 +132,7 @@ next_record(struct scan *scan, uint64_t offset, uint64_t end)
 	struct record_header header;
 
 	while (offset < end && !record_at(scan, offset, end, &header))
-		offset += RECORD_ALIGN;
+		offset = skip_others(scan, offset + RECORD_ALIGN, end);
 	return offset < end ? offset : end;
 }
 
