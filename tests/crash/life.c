@@ -14,6 +14,8 @@ enum {
 	STEPS_MAX = 200 * 1000,
 };
 
+#define BIRTH_WALL_MS INT64_C(1767225600000)
+
 static const char *const profile_names[PROFILE_COUNT] = {
 	[PROFILE_PLAIN] = "plain",
 	[PROFILE_FAULTS] = "faults",
@@ -128,6 +130,19 @@ life_init(struct life *life, uint64_t seed, enum profile profile, struct crash_d
 	TAILQ_INIT(&life->asks);
 }
 
+/* Mostly a start follows at once; sometimes somebody set the clock, or a day went by. */
+static int64_t
+wall_ms_after(const struct life *life, const struct clock_manual *before)
+{
+	static const int64_t steps_ms[] = { -3600 * 1000, -1000, 5000, 26 * 3600 * 1000 };
+	struct chance chance = chance_at(chance_mix(life->seed, 14));
+
+	if (!before)
+		return BIRTH_WALL_MS;
+	return before->wall_us / 1000 + (chance_one_in(&chance, 4) ?
+	    steps_ms[chance_below(&chance, 4)] : 0);
+}
+
 /* A start writes, so on a full disk it takes the reserve. */
 static bool
 has_room(const struct life *life)
@@ -141,8 +156,7 @@ life_open(struct life *life, const struct clock_manual *before)
 	struct err err = { .kind = ERR_NONE };
 
 	life->outer = fake_enter((struct fake_process){ NULL, NULL });
-	clock_manual_init(&life->clock, 1000, before ? before->wall_us / 1000 :
-	    INT64_C(1767225600000));
+	clock_manual_init(&life->clock, 1000, wall_ms_after(life, before));
 	random_init_seeded(&life->random, chance_mix(life->seed, 13));
 	life->hub = loop_new(&life->clock.clock, &err);
 	life->worker = loop_new(&life->clock.clock, &err);
