@@ -229,7 +229,7 @@ add_live(struct recovery *recovery)
 			candidate->end = candidate->vouched_end;
 		segments_at(&recovery->spool->segments, candidate->slot)->end = candidate->end;
 		candidate->is_hollow = candidate->end <= RECORD_BLOCK_BYTES &&
-		    !mutant(MUTANT_APPEND_AFTER_TAIL);
+		    !mutant(MUTANT_APPEND_AFTER_TAIL) && !mutant(MUTANT_NAME_HOLLOW);
 		if (candidate->is_hollow) {
 			/* Nobody else may give it back meanwhile. */
 			segments_at(&recovery->spool->segments, candidate->slot)->state =

@@ -62,6 +62,12 @@ static const struct {
 	    "a slot's header is believed though it was freed" },
 	[MUTANT_READ_UNPINNED] = { "read-unpinned", "a reader does not pin its segment" },
 	[MUTANT_ID_AGAIN] = { "id-again", "ids start anew after a restart" },
+	[MUTANT_NO_SYNC_AT_START] = { "no-sync-at-start",
+	    "a start builds on names that may not be durable" },
+	[MUTANT_NAME_HOLLOW] = { "name-hollow",
+	    "a manifest names a segment whose head may not be durable" },
+	[MUTANT_NO_RESERVE_AT_START] = { "no-reserve-at-start",
+	    "a start may not use the reserve" },
 	[MUTANT_NO_IDENTITY_SYNC] = { "no-identity-sync",
 	    "the file \"spool\" is renamed before it is durable" },
 };

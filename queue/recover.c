@@ -335,6 +335,17 @@ find_live(struct recovery *recovery)
 
 /* ---- what is handed over ------------------------------------------------------------------ */
 
+/*
+ * No manifest ever named it, so it is free at once: the reserve, above all, without
+ * which there is no start on a full disk.
+ */
+static bool
+is_of_nobody(const struct candidate *candidate)
+{
+	return candidate->mark.number == 0 && !candidate->is_unknown &&
+	    !mutant(MUTANT_NO_RESERVE_AT_START);
+}
+
 static void
 hand_over_slots(struct recovery *recovery)
 {
@@ -352,11 +363,7 @@ hand_over_slots(struct recovery *recovery)
 			.capacity = candidate->capacity,
 			.written = candidate->written,
 		};
-		/*
-		 * No manifest ever named it: the reserve, above all, without which there is
-		 * no start on a full disk.
-		 */
-		if (candidate->mark.number == 0 && !candidate->is_unknown)
+		if (is_of_nobody(candidate))
 			slots_release(slots, candidate->slot,
 			    spool->settings.pool_segments_max);
 		if (!candidate->is_live)
@@ -382,7 +389,7 @@ release_dead_slots(struct recovery *recovery)
 
 		if (candidate->is_unknown && candidate->mark.number == 0)
 			slots->slots[candidate->slot].state = SLOT_BAD;
-		else if (!candidate->is_live && candidate->mark.number != 0)
+		else if (!candidate->is_live && !is_of_nobody(candidate))
 			slots_release(slots, candidate->slot,
 			    recovery->spool->settings.pool_segments_max);
 	}
