@@ -5,6 +5,7 @@
 
 enum {
 	VECTORS_A_CALL_MAX = IOV_MAX,
+	INTERRUPTS_MAX = 100,           /* in a row; more is a disk that does not work */
 };
 
 static int
@@ -44,16 +45,19 @@ int
 disk_read(struct disk *disk, int file, void *data, size_t size, uint64_t offset, size_t *got_out,
     struct err *err)
 {
+	int interrupt_count = 0;
+
 	*got_out = 0;
 	while (*got_out < size) {
 		size_t got = 0;
 		int error = disk->ops->read(disk, file, (char *)data + *got_out, size - *got_out,
 		    offset + *got_out, &got);
 
-		if (error == EINTR)
+		if (error == EINTR && ++interrupt_count <= INTERRUPTS_MAX)
 			continue;
 		if (error)
 			return fail(disk, error, "read", "", err);
+		interrupt_count = 0;
 		if (got == 0)
 			return 0;
 		*got_out += got;
@@ -111,6 +115,7 @@ disk_write(struct disk *disk, int file, struct iovec *vectors, int vector_count,
 	bool in_one = vector_count <= VECTORS_A_CALL_MAX;
 	enum disk_write call_how = in_one ? how : DISK_WRITE_PLAIN;
 	size_t left = vectors_bytes(vectors, vector_count);
+	int interrupt_count = 0;
 
 	while (left > 0) {
 		int count = vector_count < VECTORS_A_CALL_MAX ? vector_count : VECTORS_A_CALL_MAX;
@@ -118,10 +123,11 @@ disk_write(struct disk *disk, int file, struct iovec *vectors, int vector_count,
 		int error = disk->ops->write(disk, file, vectors, count, offset, call_how,
 		    &written);
 
-		if (error == EINTR)
+		if (error == EINTR && ++interrupt_count <= INTERRUPTS_MAX)
 			continue;
 		if (error)
 			return fail(disk, error, "write", "", err);
+		interrupt_count = 0;
 		if (written == 0)
 			return fail(disk, EIO, "write of nothing", "", err);
 		if (written < left) {
