@@ -1,5 +1,6 @@
 #include "queue/recovery.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -53,22 +54,69 @@ recovery_find(struct recovery *recovery, struct segment_mark mark)
 
 /* ---- slots ------------------------------------------------------------------------ */
 
-/* A head is lost now and then; every batch knows which segment it is of. */
-static void
+int
+recovery_unreadable(const struct recovery *recovery, uint32_t slot, struct err *err)
+{
+	char name[DISK_NAME_BYTES_MAX];
+
+	slot_name(slot, name);
+	return err_set(err, ERR_SYSTEM, "%s/%s cannot be read where a start must know what is "
+	    "there; nothing was changed", recovery->spool->settings.disk->place, name);
+}
+
+/*
+ * A head is lost now and then; every batch knows which segment it is of.  -1: the
+ * disk does not say what is in it.
+ */
+static int
 identify_by_batch(struct recovery *recovery, struct candidate *candidate)
 {
 	char block[BATCH_RECORD_BYTES] = { 0 };
-	struct err err;
+	struct err err = { 0 };
+	int result = disk_read_all(recovery->spool->settings.disk, candidate->file, block,
+	    sizeof(block), RECORD_BLOCK_BYTES, &err);
 
-	if (disk_read_all(recovery->spool->settings.disk, candidate->file, block, sizeof(block),
-		RECORD_BLOCK_BYTES, &err) == 0 && batch_identify(block, &candidate->mark))
-		return;
+	if (result == 0 && batch_identify(block, &candidate->mark))
+		return 0;
 	candidate->mark = (struct segment_mark){ 0 };
 	for (size_t i = 0; i < sizeof(block); i++)
 		candidate->is_unknown |= block[i] != 0;
+	return result < 0 && err.kind == ERR_SYSTEM ? -1 : 0;
 }
 
-/* ERR_UNSUPPORTED is the only failure: a newer version's slot is not touched. */
+/* A link, a device, something of another's: not of ours, whatever the disk's health. */
+static bool
+is_foreign_file(const struct err *err)
+{
+	return err_is_errno(err, ELOOP) || err_is_errno(err, EPERM) || err_is_errno(err, ENXIO) ||
+	    err_is_errno(err, ENOENT);
+}
+
+/* 1: it is no segment and is let alone. */
+static int
+open_slot(struct recovery *recovery, struct candidate *candidate, const char *name,
+    struct err *err)
+{
+	struct disk *disk = recovery->spool->settings.disk;
+
+	if (disk_open(disk, name, DISK_OPEN_WRITE, &candidate->file, err) == 0) {
+		if (disk_size(disk, candidate->file, &candidate->written, err) == 0)
+			return 0;
+		disk_close(disk, &candidate->file);
+		return -1;
+	}
+	if (!is_foreign_file(err))
+		return -1;
+	recovery_damage(recovery, 0, 0, 0, err->text);
+	slots_add(&recovery->spool->committer.slots, candidate->slot)->state = SLOT_BAD;
+	return 1;
+}
+
+/*
+ * Fails for a newer version's slot, which is not touched, and for one that the
+ * disk does not give: what is in it may be given next time, but not any more when
+ * this start has written down what is alive.
+ */
 static int
 read_slot(struct recovery *recovery, uint32_t slot, const char *name, struct err *err)
 {
@@ -77,14 +125,10 @@ read_slot(struct recovery *recovery, uint32_t slot, const char *name, struct err
 	struct segment_header header;
 	char block[RECORD_BLOCK_BYTES];
 	struct err ignored;
+	int opened = open_slot(recovery, &candidate, name, err);
 
-	if (disk_open(disk, name, DISK_OPEN_WRITE, &candidate.file, &ignored) < 0 ||
-	    disk_size(disk, candidate.file, &candidate.written, &ignored) < 0) {
-		recovery_damage(recovery, 0, 0, 0, ignored.text);
-		disk_close(disk, &candidate.file);
-		slots_add(&recovery->spool->committer.slots, slot)->state = SLOT_BAD;
-		return 0;
-	}
+	if (opened != 0)
+		return opened < 0 ? -1 : 0;
 	candidate.capacity = recovery->spool->settings.segment_bytes;
 	if (candidate.capacity < candidate.written)
 		candidate.capacity = record_block_align(candidate.written);
@@ -95,8 +139,9 @@ read_slot(struct recovery *recovery, uint32_t slot, const char *name, struct err
 	} else if (ignored.kind == ERR_UNSUPPORTED) {
 		disk_close(disk, &candidate.file);
 		return err_set(err, ERR_UNSUPPORTED, "%s/%s: %s", disk->place, name, ignored.text);
-	} else {
-		identify_by_batch(recovery, &candidate);
+	} else if (identify_by_batch(recovery, &candidate) < 0) {
+		disk_close(disk, &candidate.file);
+		return recovery_unreadable(recovery, slot, err);
 	}
 	if (candidate.mark.number > recovery->number_max)
 		recovery->number_max = candidate.mark.number;
@@ -233,8 +278,8 @@ note_record(void *ctx, uint64_t offset, const struct record_header *header, stru
 	}
 }
 
-static void
-look_for_manifest(struct recovery *recovery, struct candidate *candidate)
+static int
+look_for_manifest(struct recovery *recovery, struct candidate *candidate, struct err *err)
 {
 	struct scan scan = {
 		.disk = recovery->spool->settings.disk,
@@ -251,6 +296,8 @@ look_for_manifest(struct recovery *recovery, struct candidate *candidate)
 	candidate->free_found = recovery->freed_count;
 	(void)scan_run(&scan, RECORD_BLOCK_BYTES);
 	scan_fini(&scan);
+	/* An older manifest would bring back what was given away since. */
+	return scan.read_failed ? recovery_unreadable(recovery, candidate->slot, err) : 0;
 }
 
 static bool
@@ -320,17 +367,19 @@ apply_manifest(struct recovery *recovery)
 	}
 }
 
-static void
-find_live(struct recovery *recovery)
+static int
+find_live(struct recovery *recovery, struct err *err)
 {
 	for (uint32_t i = recovery->candidate_count; i-- > 0;) {
 		if (recovery->candidates[i].mark.number == 0)
 			break;
-		look_for_manifest(recovery, &recovery->candidates[i]);
+		if (look_for_manifest(recovery, &recovery->candidates[i], err) < 0)
+			return -1;
 		if (recovery->manifest)
 			break;
 	}
 	apply_manifest(recovery);
+	return 0;
 }
 
 /* ---- what is handed over ------------------------------------------------------------------ */
@@ -436,6 +485,17 @@ recovery_fini(struct recovery *recovery)
 	mem_free(&recovery->freed);
 }
 
+static int
+replay_all(struct recovery *recovery, struct err *err)
+{
+	for (uint32_t i = 0; i < recovery->candidate_count; i++) {
+		if (recovery->candidates[i].is_live &&
+		    replay_segment(recovery, &recovery->candidates[i], err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
 int
 spool_recover(struct spool *spool, struct queue_found *found, struct err *err)
 {
@@ -444,24 +504,22 @@ spool_recover(struct spool *spool, struct queue_found *found, struct err *err)
 
 	STAILQ_INIT(&recovery.suspects);
 	STAILQ_INIT(&recovery.orphans);
-	if (read_slots(&recovery, err) == 0) {
-		find_live(&recovery);
+	if (read_slots(&recovery, err) < 0 || find_live(&recovery, err) < 0) {
+		for (uint32_t i = 0; i < recovery.candidate_count; i++)
+			disk_close(spool->settings.disk, &recovery.candidates[i].file);
+	} else {
 		hand_over_slots(&recovery);
-		for (uint32_t i = 0; i < recovery.candidate_count; i++) {
-			if (recovery.candidates[i].is_live)
-				replay_segment(&recovery, &recovery.candidates[i]);
-		}
+		result = replay_all(&recovery, err);
+	}
+	if (result == 0) {
 		set_clock(&recovery);
 		replay_end(&recovery);
 		spool->committer.number_next = recovery.number_max + 1;
 		spool->committer.batch_next = recovery.sequence_max + 1;
 		result = copy_suspects(&recovery, err);
-		if (result == 0)
-			release_dead_slots(&recovery);
-	} else {
-		for (uint32_t i = 0; i < recovery.candidate_count; i++)
-			disk_close(spool->settings.disk, &recovery.candidates[i].file);
 	}
+	if (result == 0)
+		release_dead_slots(&recovery);
 	recovery_fini(&recovery);
 	return result;
 }

@@ -57,12 +57,16 @@ struct recovery {
 	int64_t wall_ms_max;
 
 	struct candidate *current;      /* being replayed */
+	bool read_failed;               /* something may be there that was not seen this time */
 	STAILQ_HEAD(, suspect) suspects;
 	STAILQ_HEAD(, orphan) orphans;
 };
 
-/* replay.c: the records of one segment, then what all of them together mean. */
-void replay_segment(struct recovery *recovery, struct candidate *candidate);
+/*
+ * replay.c: the records of one segment, then what all of them together mean.
+ * -1: the end of the log cannot be read, so nobody knows where it is.
+ */
+int replay_segment(struct recovery *recovery, struct candidate *candidate, struct err *err);
 void replay_end(struct recovery *recovery);
 
 /* copy.c: writes what is suspect again and cuts it off; opens the log. */
@@ -71,6 +75,9 @@ int copy_suspects(struct recovery *recovery, struct err *err);
 void recovery_note_batch(void *ctx, uint64_t offset, const struct batch *batch);
 void recovery_damage(struct recovery *recovery, uint64_t segment, uint64_t offset, uint64_t id,
     const char *what);
+
+/* The disk does not give what a start must know.  Returns -1. */
+int recovery_unreadable(const struct recovery *recovery, uint32_t slot, struct err *err);
 struct candidate *recovery_find(struct recovery *recovery, struct segment_mark mark);
 
 #endif

@@ -293,8 +293,8 @@ replay_footer(struct recovery *recovery, struct candidate *candidate)
 	return false;
 }
 
-void
-replay_segment(struct recovery *recovery, struct candidate *candidate)
+int
+replay_segment(struct recovery *recovery, struct candidate *candidate, struct err *err)
 {
 	struct spool *spool = recovery->spool;
 	struct scan scan = {
@@ -311,15 +311,20 @@ replay_segment(struct recovery *recovery, struct candidate *candidate)
 
 	recovery->current = candidate;
 	if (replay_footer(recovery, candidate))
-		return;
+		return 0;
 	spool->settings.disk->ops->read_ahead(spool->settings.disk, candidate->file, 0,
 	    candidate->end);
 	uint64_t good_end = scan_run(&scan, RECORD_BLOCK_BYTES);
 
 	scan_fini(&scan);
+	recovery->read_failed |= scan.read_failed;
+	/* An end that is cut off here is cut off for good. */
+	if (!candidate->is_sealed && scan.read_failed)
+		return recovery_unreadable(recovery, candidate->slot, err);
 	if (!candidate->is_sealed)
 		candidate->end = good_end;
 	segments_at(&spool->segments, candidate->slot)->end = candidate->end;
+	return 0;
 }
 
 /*
@@ -381,6 +386,21 @@ apply_orphans(struct recovery *recovery)
 	}
 }
 
+/*
+ * A later start may be able to read what this one could not: then all that goes
+ * with it must still be there.
+ */
+static void
+keep_all(struct recovery *recovery)
+{
+	for (uint32_t i = 0; i < recovery->candidate_count; i++) {
+		const struct candidate *candidate = &recovery->candidates[i];
+
+		if (candidate->is_live)
+			segments_at(&recovery->spool->segments, candidate->slot)->has_damage = true;
+	}
+}
+
 void
 replay_end(struct recovery *recovery)
 {
@@ -388,6 +408,8 @@ replay_end(struct recovery *recovery)
 	struct entry *entry;
 	uint64_t at = 0;
 
+	if (recovery->read_failed)
+		keep_all(recovery);
 	apply_orphans(recovery);
 	while ((entry = index_next(&spool->index, &at)) != NULL) {
 		if (!judge(recovery, entry)) {

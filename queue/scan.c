@@ -7,13 +7,27 @@ enum {
 	WINDOW_BYTES = 1 << 20,
 };
 
-/* Octets of the segment, or NULL where they cannot be read. */
+static bool
+read_window(struct scan *scan, uint64_t offset, uint64_t size)
+{
+	struct err err;
+
+	scan->window_offset = offset;
+	scan->window_bytes = 0;
+	return disk_read(scan->disk, scan->file, scan->window, (size_t)size, offset,
+	    &scan->window_bytes, &err) == 0;
+}
+
+/*
+ * Octets of the segment, or NULL where they cannot be read.  A window that cannot
+ * be read whole is no reason to give up what is asked for.
+ */
 static const char *
 look(struct scan *scan, uint64_t offset, uint64_t size)
 {
-	struct err err;
 	uint64_t wanted = size > WINDOW_BYTES ? size : WINDOW_BYTES;
 
+	scan->look_failed = false;
 	if (offset + size > scan->end)
 		return NULL;
 	if (offset >= scan->window_offset &&
@@ -25,14 +39,15 @@ look(struct scan *scan, uint64_t offset, uint64_t size)
 		scan->window = mem_resize_array(scan->window, wanted, 1);
 		scan->window_capacity = (size_t)wanted;
 	}
-	scan->window_offset = offset;
-	scan->window_bytes = 0;
-	if (disk_read(scan->disk, scan->file, scan->window, (size_t)wanted, offset,
-		&scan->window_bytes, &err) < 0) {
-		scan->read_failed = true;
-		return NULL;
-	}
-	return scan->window_bytes >= size ? scan->window : NULL;
+	bool is_read = read_window(scan, offset, wanted);
+
+	if (!is_read && scan->window_bytes < size)
+		is_read = read_window(scan, offset, size);
+	if (scan->window_bytes >= size)
+		return scan->window;
+	scan->look_failed = !is_read;
+	scan->read_failed |= !is_read;
+	return NULL;
 }
 
 void
@@ -124,7 +139,8 @@ skip_others(const struct scan *scan, uint64_t offset, uint64_t end)
  * Where the log is vouched for and a header is not right, the records behind it
  * are still found: each is bound to this life of the slot by its checksum, so
  * nothing else can look like one.  Returns the first offset from `offset` on that
- * has one, or the end.
+ * has one, or the end.  Where the disk gives nothing the rest of the block is not
+ * asked for either: a bad disk takes its time for each answer.
  */
 static uint64_t
 next_record(struct scan *scan, uint64_t offset, uint64_t end)
@@ -132,7 +148,8 @@ next_record(struct scan *scan, uint64_t offset, uint64_t end)
 	struct record_header header;
 
 	while (offset < end && !record_at(scan, offset, end, &header))
-		offset = skip_others(scan, offset + RECORD_ALIGN, end);
+		offset = scan->look_failed ? record_block_align(offset + 1) :
+		    skip_others(scan, offset + RECORD_ALIGN, end);
 	return offset < end ? offset : end;
 }
 

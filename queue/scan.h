@@ -37,7 +37,8 @@ struct scan {
 	char *window;
 	uint64_t window_offset;
 	size_t window_bytes, window_capacity;
-	bool read_failed;
+	bool read_failed;               /* the disk did not give something that was looked at */
+	bool look_failed;               /* the last look was such a one */
 };
 
 /* The callbacks may be NULL.  Returns where the last good batch ends. */

@@ -216,7 +216,11 @@ make_identity(struct spool *spool, struct spool_identity *identity, struct err *
 	struct disk *disk = spool->settings.disk;
 	bool has_segments = false;
 
-	(void)disk->ops->list(disk, list_any, &has_segments);
+	int error = disk->ops->list(disk, list_any, &has_segments);
+
+	if (error)
+		return err_set(err, ERR_SYSTEM, "%s: cannot be listed: %s", disk->place,
+		    strerror(error));
 	if (has_segments)
 		return err_set(err, ERR_DAMAGED, "%s has segments and no file \"spool\"",
 		    disk->place);
