@@ -316,6 +316,8 @@ replay_segment(struct recovery *recovery, struct candidate *candidate, struct er
 	    candidate->end);
 	uint64_t good_end = scan_run(&scan, RECORD_BLOCK_BYTES);
 
+	if (!candidate->is_sealed)
+		recovery->found->torn_bytes += scan_torn(&scan, good_end);
 	scan_fini(&scan);
 	recovery->read_failed |= scan.read_failed;
 	/* An end that is cut off here is cut off for good. */

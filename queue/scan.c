@@ -5,6 +5,7 @@
 
 enum {
 	WINDOW_BYTES = 1 << 20,
+	TORN_BYTES_MAX = 8 << 20,       /* no batch is longer but for one of a single record */
 };
 
 static bool
@@ -197,6 +198,24 @@ scan_damaged(struct scan *scan, uint64_t offset)
 		offset += record_bytes(header.payload_bytes);
 	}
 	return record_block_align(end);
+}
+
+uint64_t
+scan_torn(struct scan *scan, uint64_t from)
+{
+	uint64_t end = scan->end - from < TORN_BYTES_MAX ? scan->end : from + TORN_BYTES_MAX;
+	uint64_t torn_end = from, offset = from;
+	struct record_header header;
+	struct batch batch;
+
+	if (scan_batch_at(scan, from, &batch))
+		return batch.bytes < scan->end - from ? batch.bytes : scan->end - from;
+	while ((offset = next_record(scan, offset, end)) < end) {
+		(void)record_at(scan, offset, end, &header);
+		offset += record_bytes(header.payload_bytes);
+		torn_end = offset;
+	}
+	return torn_end - from;
 }
 
 uint64_t

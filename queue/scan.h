@@ -44,6 +44,12 @@ struct scan {
 /* The callbacks may be NULL.  Returns where the last good batch ends. */
 uint64_t scan_run(struct scan *scan, uint64_t from);
 
+/*
+ * How much was written of a batch that never ended: `from` is where the last good
+ * one did.  0 where nothing of this life of the slot is found behind it.
+ */
+uint64_t scan_torn(struct scan *scan, uint64_t from);
+
 /* One batch header at this offset. */
 bool scan_batch_at(struct scan *scan, uint64_t offset, struct batch *batch_out);
 void scan_fini(struct scan *scan);
