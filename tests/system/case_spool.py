@@ -2,7 +2,11 @@
 import hashlib
 import json
 import os
+import re
 import socket
+import subprocess
+import threading
+import time
 
 import letters
 from chapar import check, lmtp_route, run, wait_for
@@ -25,8 +29,8 @@ def box(site):
                         f'{{"{ip}:2424"}}  protocol = lmtp }}\n')
 
 
-def send(address, sender, recipients, text, words=""):
-    with socket.create_connection(address, timeout=20) as client:
+def send(address, sender, recipients, text, words="", timeout=20):
+    with socket.create_connection(address, timeout=timeout) as client:
         replies = client.makefile("rb")
 
         def say(octets, code):
@@ -139,7 +143,17 @@ def test_damage_is_found(site):
     ids = fill(site, relay)
     relay.stop()
     spool = site.path + "/relay1.spool"
-    mark = b"X-Test-Id: 0-1\r\n"
+    damage(spool, b"X-Test-Id: 0-1\r\n")
+    said = run([site.relayctl, "spool", "check", spool], good=(65,))
+    check(ids[1] in said, said)
+    said = run([site.relayctl, "spool", "export", spool, site.path + "/out"], good=(65,))
+    names = set(os.listdir(site.path + "/out"))
+    check(ids[1] + ".json" not in names and ids[1] + ".eml" not in names, str(names))
+    check(len(names) >= 2 * (len(ids) - 1), f"{names}\n{said}")
+
+
+def damage(spool, mark):
+    """One bit in the midst of the body that has this mark."""
     for name in os.listdir(spool):
         with open(os.path.join(spool, name), "rb+") as file:
             at = file.read().find(mark)
@@ -148,12 +162,75 @@ def test_damage_is_found(site):
                 octet = file.read(1)
                 file.seek(-1, 1)
                 file.write(bytes([octet[0] ^ 4]))
-    said = run([site.relayctl, "spool", "check", spool], good=(65,))
-    check(ids[1] in said, said)
-    said = run([site.relayctl, "spool", "export", spool, site.path + "/out"], good=(65,))
-    names = set(os.listdir(site.path + "/out"))
-    check(ids[1] + ".json" not in names and ids[1] + ".eml" not in names, str(names))
-    check(len(names) >= 2 * (len(ids) - 1), f"{names}\n{said}")
+
+
+def test_damage_is_set_aside(site):
+    """What the scrub finds damaged is listed, shown and not sent; the rest is served."""
+    node, relay = box(site), two_ways(site)
+    node.start(), relay.start()
+    ids = fill(site, relay)
+    relay.stop()
+    damage(site.path + "/relay1.spool", b"X-Test-Id: 0-1\r\n")
+    url = f"{site.address(1)}:9025"
+    with open(relay.config_path) as file:
+        relay.configure(file.read() + f'\nmetrics {{ address = "{url}" }}\n')
+    relay.start()
+
+    def queue():
+        return [item.get("item", item) for item in relay.ctl_json("status")][0]["queue"]
+    wait_for(lambda: queue()["scrub_damaged"] == 1, 20, "the scrub finds it")
+    check(queue()["damaged"] == 1 and queue()["scrubbed_bytes"] > 300000, str(queue()))
+    check(ids[1] in relay.ctl("damaged"), relay.ctl("damaged"))
+    shown = [item.get("item", item) for item in relay.ctl_json("list", "reason=damaged")]
+    check([item["queue_id"] for item in shown if "queue_id" in item] == [ids[1]], str(shown))
+    get = ["curl", "-sS", "--max-time", "10", "http://" + url]
+    check("damaged" in run(get[:-1] + [get[-1] + "/readyz"]), "readyz says nothing")
+    numbers = run(get[:-1] + [get[-1] + "/metrics"])
+    check("\nchapar_spool_damaged 1\n" in numbers and
+          "\nchapar_spool_scrub_damaged_total 1\n" in numbers and
+          "\nchapar_spool_scrubbed_bytes_total " in numbers, numbers)
+    send((site.address(1), 2525), "sender@example.org", [USER], letters.letter(7, 5000))
+    wait_for(lambda: len(site.box("box", USER)) == 2, 20, "a new letter is delivered")
+    for queue_id in ids:
+        good = (0,) if queue_id != ids[1] else (65, 69, 74, 75)
+        relay.ctl("cat", queue_id, good=good)
+
+
+def test_large_letters_are_streamed(site):
+    """Two letters of 99 MB at a time go to the disk in bounded memory, small ones in between."""
+    ip = site.address(1)
+    relay = site.relay("relay1", 1, lmtp_route([site.address(9) + ":2424"], domains='"*"', tls="none"),
+                       extra="limits { message_size = 100M }\n",
+                       listeners=f'listener "mx" {{ address = {{"{ip}:2525"}} }}\n')
+    relay.start()
+    large = large_letter(99 << 20)
+    threads = [threading.Thread(target=lambda: ids.append(send((ip, 2525), "a@example.org",
+               [USER], large, timeout=240)), daemon=True) for _ in range(2)]
+    ids, took = [], []
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads) and len(took) < 5000:
+        begun = time.monotonic()
+        send((ip, 2525), "a@example.org", [USER], letters.letter(len(took), 3000))
+        took.append(time.monotonic() - begun)
+        time.sleep(0.05)
+    for thread in threads:
+        thread.join(240)
+    check(len(ids) == 2, f"{len(ids)} of 2 large letters were taken:\n{relay.log()[-1500:]}")
+    peak = int(re.search(r"VmHWM:\s+(\d+) kB", open(f"/proc/{relay.process.pid}/status").read())[1])
+    print(f"  peak {peak >> 10} MB; {len(took)} small letters meanwhile, the middle one in "
+          f"{sorted(took)[len(took) // 2] * 1e3:.0f} ms")
+    check(peak < 128 << 10, f"{peak} kB of memory for 198 MB of letters")
+    check(len(took) > 3, f"only {len(took)} small letters came between")
+    body = subprocess.run([site.relayctl, "-s", relay.socket, "cat", ids[0]],
+                          stdout=subprocess.PIPE, timeout=120).stdout
+    check(body.replace(b"\r\n", b"\n").endswith(large.replace(b"\r\n", b"\n")),
+          f"the octets differ: {len(body)} of {len(large)}")
+
+
+def large_letter(size):
+    line = bytes(range(33, 127)) * 8 + b"\r\n"
+    return b"Subject: large\r\n\r\n" + line * ((size - 2048) // len(line))
 
 
 def test_refusals(site):
