@@ -278,6 +278,7 @@ static const struct control_verb verbs[] = {
 	{ "hold", CONTROL_CHANGE, commands_hold, "Keep, and try no more until released." },
 	{ "release", CONTROL_CHANGE, commands_release, "Let go what is held." },
 	{ "drop", CONTROL_CHANGE, commands_drop, "Remove; nobody is told." },
+	{ "bounce", CONTROL_CHANGE, commands_bounce, "Give up; the senders are told." },
 	{ "damaged", CONTROL_LOOK, damaged, "What of the spool cannot be read back." },
 	{ "dest", CONTROL_LOOK, dest, "Where mail goes, and how it goes there." },
 	{ "suspend", CONTROL_CHANGE, suspend, "Make no attempts for a destination." },

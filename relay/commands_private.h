@@ -22,6 +22,7 @@ void commands_retry(void *ctx, struct control_request *request);
 void commands_hold(void *ctx, struct control_request *request);
 void commands_release(void *ctx, struct control_request *request);
 void commands_drop(void *ctx, struct control_request *request);
+void commands_bounce(void *ctx, struct control_request *request);
 
 /* What is known of a message at once. */
 void commands_facts(const struct relay *relay, const struct queue_item *item,

@@ -1,5 +1,5 @@
 /*
- * list, count, retry, hold, release and drop: sets of messages, walked over in slices.
+ * list, count, retry, hold, release, drop and bounce: sets of messages, walked over in slices.
  *
  * What an action needs to be durable is under way for many messages at once, so that a
  * large set shares the flushes of the queue.  The walk outlives its request while an
@@ -23,6 +23,7 @@ enum walk_verb {
 	WALK_HOLD,
 	WALK_RELEASE,
 	WALK_DROP,
+	WALK_BOUNCE,
 };
 
 struct walk {
@@ -108,6 +109,10 @@ act(struct walk *walk, queue_id id)
 	case WALK_DROP:
 		walk->running++;
 		outbound_drop(outbound, id, action_done, walk);
+		return;
+	case WALK_BOUNCE:
+		walk->running++;
+		outbound_bounce(outbound, id, action_done, walk);
 		return;
 	}
 }
@@ -321,4 +326,10 @@ void
 commands_drop(void *ctx, struct control_request *request)
 {
 	walk_start(ctx, request, WALK_DROP);
+}
+
+void
+commands_bounce(void *ctx, struct control_request *request)
+{
+	walk_start(ctx, request, WALK_BOUNCE);
 }

@@ -160,6 +160,13 @@ void outbound_release(struct outbound *outbound, queue_id id, outbound_verb_done
 void outbound_drop(struct outbound *outbound, queue_id id, outbound_verb_done *done, void *ctx);
 
 /*
+ * Give it up: whatever recipient is open fails, and its sender is told as of any failure.  Also
+ * what is held.  done() says that this has begun: it goes on behind, at the pace of
+ * notifications, and is forgotten if the program ends before.
+ */
+void outbound_bounce(struct outbound *outbound, queue_id id, outbound_verb_done *done, void *ctx);
+
+/*
  * No attempts for a destination, until a time (0: until resumed), over a restart too; false: it
  * is not known.  One with named hosts is known by the name of its route from the start.
  */

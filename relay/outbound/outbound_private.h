@@ -41,6 +41,7 @@ enum letter_wish {
 	WISH_NONE,
 	WISH_HOLD,
 	WISH_DROP,
+	WISH_BOUNCE,
 };
 
 struct letter {

@@ -1,5 +1,7 @@
 #include "relay/outbound/outbound_private.h"
 
+#include <stdio.h>
+
 #include "relay/base/mem.h"
 #include "relay/base/must.h"
 
@@ -86,7 +88,7 @@ outbound_retry_all(struct outbound *outbound)
 	return count;
 }
 
-/* ---- hold, release, drop ---- */
+/* ---- hold, release, drop, bounce ---- */
 
 /* A verb on its way: the word that is owed to its caller. */
 struct verb {
@@ -175,9 +177,46 @@ refuse(struct verb *verb)
 }
 
 static void
+verb_begun(void *ctx)
+{
+	struct verb *verb = ctx;
+
+	verb->done(verb->ctx, NULL);
+	mem_free(&verb);
+}
+
+/* Nothing of it is under way: each recipient that is open fails, by our own word. */
+static void
+give_up(struct letter *letter)
+{
+	struct outbound *outbound = letter->outbound;
+	uint64_t now_ms = outbound_now(outbound);
+	struct unit *unit;
+
+	TAILQ_FOREACH(unit, &letter->message.units, of_message) {
+		struct failing *failing = failing_new(unit, unit->rcpt_count);
+
+		for (uint32_t i = 0; i < unit->rcpt_count; i++) {
+			struct failed_rcpt *rcpt = &failing->rcpts[i];
+
+			rcpt->rcpt = unit->rcpts[i];
+			reply_set(&rcpt->reply, 554, "5.3.0", "given up by the operator");
+			(void)snprintf(rcpt->host, sizeof(rcpt->host), "%s", outbound->hostname);
+		}
+		stats_add(outbound->cells, OUTBOUND_STAT_FAILED, unit->rcpt_count);
+		dispatch_settling(&outbound->dispatch, unit, now_ms);
+		failure_add(outbound, unit, failing);
+	}
+}
+
+static void released_to_bounce(void *ctx, enum queue_result result);
+
+static void
 ask(struct outbound *outbound, queue_id id, enum letter_wish wanted, struct verb *verb)
 {
-	if (wanted == WISH_HOLD)
+	if (wanted == WISH_BOUNCE)
+		asked(verb, queue_release(outbound->queue, id, released_to_bounce, verb));
+	else if (wanted == WISH_HOLD)
 		asked(verb, queue_hold(outbound->queue, id, SPAN(""), verb_recorded, verb));
 	else
 		asked(verb, queue_remove(outbound->queue, id, verb_recorded, verb));
@@ -193,6 +232,12 @@ letter_grant_wish(struct letter *letter)
 		return;
 	letter->is_steered = true;
 	letter->verb = NULL;
+	if (letter->wish == WISH_BOUNCE) {
+		give_up(letter);
+		loop_post_init(&verb->post, verb_begun, verb);
+		loop_post(outbound->hub, &verb->post);
+		return;
+	}
 	ask(outbound, letter->message.id, letter->wish, verb);
 }
 
@@ -222,7 +267,9 @@ steer(struct outbound *outbound, queue_id id, enum letter_wish wanted, struct ve
 {
 	struct letter *letter = find_letter(outbound, id);
 
-	if (letter && letter->wish != WISH_NONE)
+	/* Who its recipients are is known in a moment: then it can be given up. */
+	if (letter && (letter->wish != WISH_NONE ||
+	    (letter->is_fetching && wanted == WISH_BOUNCE)))
 		refuse(verb);
 	else if (letter)
 		wish(outbound, letter, wanted, verb);
@@ -240,6 +287,27 @@ void
 outbound_drop(struct outbound *outbound, queue_id id, outbound_verb_done *done, void *ctx)
 {
 	steer(outbound, id, WISH_DROP, verb_new(outbound, id, done, ctx));
+}
+
+/* What was held is back with us, and given up before it is tried. */
+static void
+released_to_bounce(void *ctx, enum queue_result result)
+{
+	struct verb *verb = ctx;
+	struct letter *letter = find_letter(verb->outbound, verb->id);
+
+	if (result != QUEUE_DONE || !letter) {
+		verb_recorded(verb, result == QUEUE_DONE ? QUEUE_CONFLICT : result);
+		return;
+	}
+	TAILQ_REMOVE(&verb->outbound->verbs, verb, of_outbound);
+	steer(verb->outbound, verb->id, WISH_BOUNCE, verb);
+}
+
+void
+outbound_bounce(struct outbound *outbound, queue_id id, outbound_verb_done *done, void *ctx)
+{
+	steer(outbound, id, WISH_BOUNCE, verb_new(outbound, id, done, ctx));
 }
 
 void

@@ -49,8 +49,7 @@ class Session:
             self.flood.end(self)
             return
         self.text = self.flood.texts.pop()
-        self.say(b"MAIL FROM:<sender@example.org> BODY=8BITMIME\r\nRCPT TO:<user@example.net>\r\n"
-                 b"DATA\r\n", self.send_text, b"250", b"250", b"354")
+        self.say(self.flood.envelope, self.send_text, b"250", b"250", b"354")
 
     def send_text(self):
         self.say(self.text, self.accepted, b"250")
@@ -63,8 +62,11 @@ class Session:
 class Flood:
     """Sends each text (dot-stuffed, with its final dot) once; every one must be taken."""
 
-    def __init__(self, address, texts, sessions):
+    def __init__(self, address, texts, sessions, sender="sender@example.org",
+                 recipient="user@example.net"):
         self.texts, self.accepted = list(texts), 0
+        self.envelope = (f"MAIL FROM:<{sender}> BODY=8BITMIME\r\nRCPT TO:<{recipient}>\r\n"
+                         "DATA\r\n").encode()
         self.selector = selectors.DefaultSelector()
         self.open = set()
         for _ in range(sessions):
