@@ -228,6 +228,9 @@ def test_large_letters_are_streamed(site):
           f"the octets differ: {len(body)} of {len(large)}")
 
 
+test_large_letters_are_streamed.races = False   # it measures memory
+
+
 def large_letter(size):
     line = bytes(range(33, 127)) * 8 + b"\r\n"
     return b"Subject: large\r\n\r\n" + line * ((size - 2048) // len(line))
