@@ -5,11 +5,12 @@ import os
 import re
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 
 import letters
-from chapar import check, lmtp_route, run, wait_for
+from chapar import Skip, check, lmtp_route, run, wait_for
 
 USER = "user@example.net"
 
@@ -251,6 +252,51 @@ def test_refusals(site):
             file.write(text)
     said = run([site.relayctl, "spool", "import", site.path + "/new", files], good=(65,))
     check("A.json" in said and "B.json" in said and "has 4 octets" in said and "3 bad" in said, said)
+
+
+def started(relay):
+    """Exit status and words of a start that is to fail."""
+    done = subprocess.run([relay.program, "-f", relay.config_path], stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=20)
+    return done.returncode, done.stdout.decode(errors="replace")
+
+
+def test_first_line(site):
+    """Where the spool is and what was found is said; one that another process has is refused."""
+    relay = two_ways(site)
+    relay.start()
+    send((site.address(1), 2525), "a@example.org", ["a@dead.example"], letters.letter(1, 3000))
+    other = two_ways(site, "relay2", 2)
+    with open(other.config_path) as file:
+        other.configure(file.read().replace("relay2.spool", "relay1.spool"))
+    status, said = started(other)
+    check(status not in (0, -6, -11) and "another process has this spool" in said, f"{status} {said}")
+    relay.kill()
+    mark = len(relay.log())
+    relay.start()
+    line, = [line for line in relay.log()[mark:].splitlines() if "event=spool " in line]
+    for word in (f"place={site.path}/relay1.spool", "messages=1 ", "damaged=0 ", "segments="):
+        check(word in line + " ", line)
+
+
+def test_volatile_spool(site):
+    """A spool in memory is refused by name, unless the configuration says that it may be lost."""
+    if not os.access("/dev/shm", os.W_OK) or \
+            run(["stat", "-f", "-c", "%T", "/dev/shm"]).strip() != "tmpfs":
+        raise Skip("no tmpfs here")
+    with tempfile.TemporaryDirectory(prefix="chapar-test-", dir="/dev/shm") as memory:
+        relay = two_ways(site)
+        with open(relay.config_path) as file:
+            text = file.read().replace("  allow_volatile_spool = yes\n", "")
+        text = text.replace(f"{site.path}/relay1.spool", memory + "/spool")
+        relay.configure(text)
+        status, said = started(relay)
+        check(status not in (0, -6, -11) and "tmpfs" in said and "allow_volatile_spool" in said,
+              f"{status} {said}")
+        relay.configure(text.replace("node {", "node {\n  allow_volatile_spool = yes", 1))
+        relay.start()
+        check("VOLATILE" in relay.log(), relay.log()[-1000:])
+        relay.stop()
 
 
 def test_adopt(site):
