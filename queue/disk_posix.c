@@ -57,10 +57,14 @@ posix_open(struct disk *disk, const char *name, enum disk_open how, int *file_ou
 
 	if (fd < 0)
 		return errno;
-	/* No devices, no FIFOs, and nothing that has another name somewhere else. */
-	if (fstat(fd, &status) < 0 || !S_ISREG(status.st_mode) || status.st_nlink != 1) {
+	/* No devices, no FIFOs, and nothing that has another name somewhere else: EPERM. */
+	int error = fstat(fd, &status) < 0 ? errno : 0;
+
+	if (!error && (!S_ISREG(status.st_mode) || status.st_nlink != 1))
+		error = EPERM;
+	if (error) {
 		(void)close(fd);
-		return EPERM;
+		return error;
 	}
 	*file_out = fd;
 	return 0;
