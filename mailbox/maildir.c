@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "mailbox/delivery_id.h"
+#include "mailbox/mutant.h"
 #include "relay/base/base32.h"
 #include "relay/base/mem.h"
 #include "relay/base/must.h"
@@ -232,12 +233,13 @@ make_file(struct maildir *maildir, const char *name, const struct mbox_message *
 	struct box_disk *disk = maildir->settings->disk;
 	const char *path = maildir->settings->path;
 	int file, result;
-	int error = disk->ops->open(disk, maildir->tmp, name, BOX_OPEN_CREATE, &file);
+	int dir = mailbox_mutant(MAILBOX_MUTANT_WRITE_INTO_NEW) ? maildir->fresh : maildir->tmp;
+	int error = disk->ops->open(disk, dir, name, BOX_OPEN_CREATE, &file);
 
 	if (error != 0)
 		return box_disk_fail(error, "cannot make a message in tmp/", path, err);
 	result = write_message(maildir, file, message, err);
-	if (result == 0) {
+	if (result == 0 && !mailbox_mutant(MAILBOX_MUTANT_NO_FILE_SYNC)) {
 		error = disk->ops->sync(disk, file, BOX_SYNC_DATA);
 		if (error != 0)
 			result = box_disk_fail(error, "making the message durable", path, err);
@@ -283,6 +285,8 @@ maildir_deliver(struct maildir *maildir, const struct intent *intent,
 		}
 	}
 	for (size_t i = 0; i < message_count && error == 0; i++) {
+		if (mailbox_mutant(MAILBOX_MUTANT_WRITE_INTO_NEW))
+			break;
 		name_of(intent, i, name);
 		error = disk->ops->rename(disk, maildir->tmp, name, maildir->fresh, name);
 		if (error != 0 && i == 0) {
@@ -291,7 +295,7 @@ maildir_deliver(struct maildir *maildir, const struct intent *intent,
 			return MBOX_UNDONE;
 		}
 	}
-	if (error == 0)
+	if (error == 0 && !mailbox_mutant(MAILBOX_MUTANT_NO_NEW_SYNC))
 		error = disk->ops->sync_dir(disk, maildir->fresh);
 	if (error == 0)
 		return MBOX_APPENDED;
@@ -335,6 +339,9 @@ maildir_repair(struct maildir *maildir, const struct intent *intent, struct mbox
 	*repair = (struct mbox_repair){ 0 };
 	/* First new/, then cur/: the way that a reader moves them. */
 	for (size_t i = 0; i < sizeof(dirs) / sizeof(dirs[0]); i++) {
+		if (mailbox_mutant(MAILBOX_MUTANT_LOOK_IN_NEW_ONLY) && i > 0)
+			break;
+
 		int error = disk->ops->list(disk, dirs[i], look_at_name, &looking);
 
 		if (error == 0)

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "mailbox/mutant.h"
 #include "relay/base/mem.h"
 #include "relay/base/must.h"
 
@@ -278,7 +279,8 @@ undo(struct mbox *mbox, uint64_t written)
 	if (check_size(mbox, written, &ignored) < 0)
 		return MBOX_TORN;
 	if (disk->ops->truncate(disk, mbox->file, mbox->stat.size) != 0 ||
-	    disk->ops->sync(disk, mbox->file, BOX_SYNC_ALL) != 0)
+	    (!mailbox_mutant(MAILBOX_MUTANT_NO_UNDO_SYNC) &&
+	     disk->ops->sync(disk, mbox->file, BOX_SYNC_ALL) != 0))
 		return MBOX_TORN;
 	return MBOX_UNDONE;
 }
@@ -287,9 +289,14 @@ static int
 make_durable(struct mbox *mbox, struct err *err)
 {
 	struct box_disk *disk = mbox->settings->lock.disk;
-	int error = disk->ops->sync(disk, mbox->file, BOX_SYNC_DATA);
+	int error = 0;
 
-	if (error == 0 && (mbox->created || mbox->stat.size == 0))
+	if (!mailbox_mutant(MAILBOX_MUTANT_NO_APPEND_SYNC))
+		error = disk->ops->sync(disk, mbox->file, BOX_SYNC_DATA);
+	if (error != 0 && mailbox_mutant(MAILBOX_MUTANT_BELIEVE_SECOND_SYNC))
+		error = disk->ops->sync(disk, mbox->file, BOX_SYNC_DATA);
+	if (error == 0 && (mbox->created || mbox->stat.size == 0) &&
+	    !mailbox_mutant(MAILBOX_MUTANT_NO_NAME_SYNC))
 		error = disk->ops->sync_dir(disk, mbox->dir);
 	if (error != 0)
 		return box_disk_fail(error, "making the message durable", mbox->settings->path,

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "mailbox/mbox_journal_private.h"
+#include "mailbox/mutant.h"
 #include "relay/base/log.h"
 #include "relay/base/mem.h"
 #include "relay/base/must.h"
@@ -84,7 +85,9 @@ begin_anew(struct mbox_journal *journal, struct intent *const *carried, size_t c
 	if (journal_seen_write(journal, journal->next_number, keys, err) < 0)
 		return -1;
 	journal->next_number++;
-	if (journal_segment_begin(journal, bytes, true, err) < 0)
+	if (journal_segment_begin(journal, bytes, true, err) < 0 ||
+	    (mailbox_mutant(MAILBOX_MUTANT_HEADER_FIRST) &&
+	     journal_segment_commit(journal, err) < 0))
 		return -1;
 	for (size_t i = 0; i < carried_count; ) {
 		journal_batch_open(&journal->batch);

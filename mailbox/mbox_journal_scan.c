@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "mailbox/mutant.h"
 #include "relay/base/cursor.h"
 #include "relay/base/log.h"
 #include "relay/base/mem.h"
@@ -89,9 +90,35 @@ read_slot(struct scan *scan, unsigned number)
 	disk_close(disk, &file);
 }
 
+/*
+ * The newest header says which segments are dead, and their slots will be written to.  It may be in
+ * memory only: its process was killed before the sync returned, or the sync failed, and then the
+ * next one would lie.  So it is written once more, octet for octet, before it is synced and
+ * believed.
+ */
+static int
+make_sure_of_newest(struct scan *scan, struct err *err)
+{
+	struct disk *disk = scan->journal->disk;
+	const struct slot *newest = &scan->slots[scan->slot_count - 1];
+	char name[DISK_NAME_BYTES_MAX], block[JOURNAL_BLOCK_BYTES];
+	struct iovec vector = { .iov_base = block, .iov_len = sizeof(block) };
+	int file = -1, result;
+
+	if (mailbox_mutant(MAILBOX_MUTANT_BELIEVE_HEADER))
+		return 0;
+	journal_slot_name(newest->number, name);
+	journal_segment_head_encode(&newest->head, block);
+	result = disk_open(disk, name, DISK_OPEN_WRITE, &file, err);
+	if (result == 0)
+		result = disk_write(disk, file, &vector, 1, 0, DISK_WRITE_SYNC, err);
+	disk_close(disk, &file);
+	return result;
+}
+
 /* Every segment that is there, oldest first, without the dead ones. */
-static void
-read_slots(struct scan *scan)
+static int
+read_slots(struct scan *scan, struct err *err)
 {
 	struct mbox_journal *journal = scan->journal;
 	const struct journal_segment_head *newest;
@@ -99,9 +126,12 @@ read_slots(struct scan *scan)
 
 	for (unsigned i = 0; i < MBOX_JOURNAL_SEGMENTS_MAX; i++)
 		read_slot(scan, i);
-	if (scan->slot_count == 0)
-		return;
+	/* Where another release was at work nothing is changed. */
+	if (scan->slot_count == 0 || scan->strange_version != 0)
+		return 0;
 	qsort(scan->slots, scan->slot_count, sizeof(scan->slots[0]), compare_slots);
+	if (make_sure_of_newest(scan, err) < 0)
+		return -1;
 	newest = &scan->slots[scan->slot_count - 1].head;
 	if (newest->number >= journal->next_number)
 		journal->next_number = newest->number + 1;
@@ -113,6 +143,7 @@ read_slots(struct scan *scan)
 		if (scan->slots[i].head.number >= first_live)
 			scan->slots[live++] = scan->slots[i];
 	scan->slot_count = live;
+	return 0;
 }
 
 /* ------------------------------------------------------------------- segments */
@@ -311,7 +342,8 @@ journal_scan(struct mbox_journal *journal, const struct mbox_journal_settings *s
 		(void)err_set_errno(err, "%s", journal->disk->place);
 		result = -1;
 	}
-	read_slots(&scan);
+	if (result == 0)
+		result = read_slots(&scan, err);
 	if (scan.strange_version != 0 && result == 0)
 		result = err_set(err, ERR_FORMAT, "%s: the journal has version %u, which this "
 				 "mailboxd does not know: nothing was changed",

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "mailbox/mutant.h"
 #include "relay/base/cursor.h"
 #include "relay/base/log.h"
 #include "relay/base/mem.h"
@@ -140,7 +141,9 @@ journal_segment_begin(struct mbox_journal *journal, uint64_t bytes, bool commit_
 		return -1;
 	head.first_live = commit_later || first == NULL ? head.number : first->head.number;
 	if (open_slot(journal, slot, err) < 0 ||
-	    fill(journal, head.segment_bytes, err) < 0 || disk_sync_dir(journal->disk, err) < 0) {
+	    fill(journal, head.segment_bytes, err) < 0 ||
+	    (!mailbox_mutant(MAILBOX_MUTANT_NO_SEGMENT_NAME_SYNC) &&
+	     disk_sync_dir(journal->disk, err) < 0)) {
 		disk_close(journal->disk, &journal->file);
 		return -1;
 	}
@@ -203,7 +206,10 @@ journal_segment_write(struct mbox_journal *journal, struct buf *batch, struct er
 	};
 
 	if (disk_write(journal->disk, journal->file, &vector, 1, journal->write_at,
-		       DISK_WRITE_SYNC, err) < 0) {
+		       mailbox_mutant(MAILBOX_MUTANT_NO_INTENT_SYNC) ? DISK_WRITE_PLAIN
+								     : DISK_WRITE_SYNC,
+		       err) < 0 &&
+	    !mailbox_mutant(MAILBOX_MUTANT_IGNORE_SYNC_ERROR)) {
 		/* Nothing is known of what is there now, and nothing more may be added to it. */
 		abandon(journal);
 		return err_wrap(err, "%s: the journal", journal->disk->place);
@@ -223,7 +229,7 @@ journal_seen_write(struct mbox_journal *journal, uint64_t number, const struct j
 	struct buf out;
 	int file = -1, result = -1;
 
-	if (keys->count == 0)
+	if (keys->count == 0 || mailbox_mutant(MAILBOX_MUTANT_KEYS_LOST))
 		return 0;
 	journal_seen_name(number, name);
 	buf_init(&out, 64 + keys->count * sizeof(struct journal_key));
@@ -238,7 +244,10 @@ journal_seen_write(struct mbox_journal *journal, uint64_t number, const struct j
 	if (disk_remove(journal->disk, draft, err) < 0 && !err_is_errno(err, ENOENT))
 		goto out;
 	if (disk_open(journal->disk, draft, DISK_OPEN_CREATE, &file, err) < 0 ||
-	    disk_write(journal->disk, file, &vector, 1, 0, DISK_WRITE_SYNC, err) < 0 ||
+	    disk_write(journal->disk, file, &vector, 1, 0,
+		       mailbox_mutant(MAILBOX_MUTANT_KEYS_NOT_SYNCED) ? DISK_WRITE_PLAIN
+								      : DISK_WRITE_SYNC,
+		       err) < 0 ||
 	    disk_rename(journal->disk, draft, name, err) < 0)
 		goto out;
 	result = disk_sync_dir(journal->disk, err);

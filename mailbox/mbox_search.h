@@ -26,6 +26,9 @@ int mbox_search_from_line(struct mbox *mbox, uint64_t start, uint64_t end, uint6
 int mbox_search_delivery(struct mbox *mbox, const struct intent_entry *entry, uint64_t bytes_max,
 			 bool *found_out, struct err *err);
 
+/* May a From_ line stand AT, so that every reader sees it: behind an empty line, or first? */
+int mbox_search_is_start(struct mbox *mbox, uint64_t at, bool *is_out, struct err *err);
+
 /* How many messages there are: From_ lines at the start or behind an empty line. */
 int mbox_search_count(struct mbox *mbox, uint64_t *count_out, struct err *err);
 
