@@ -135,6 +135,14 @@ posix_write(struct box_disk *disk, int file, const struct iovec *vectors, int ve
 	return 0;
 }
 
+static void
+posix_begin_sync(struct box_disk *disk, int file)
+{
+	(void)disk;
+	/* A file system that cannot do it writes everything when it is synced. */
+	(void)sync_file_range(file, 0, 0, SYNC_FILE_RANGE_WRITE);
+}
+
 static int
 posix_sync(struct box_disk *disk, int file, enum box_sync how)
 {
@@ -236,6 +244,7 @@ box_disk_posix(void)
 		.stat_at = posix_stat_at,
 		.read = posix_read,
 		.write = posix_write,
+		.begin_sync = posix_begin_sync,
 		.sync = posix_sync,
 		.sync_dir = posix_sync_dir,
 		.truncate = posix_truncate,

@@ -78,6 +78,8 @@ struct box_disk_ops {
 	 */
 	int (*write)(struct box_disk *disk, int file, const struct iovec *vectors,
 		     int vector_count, uint64_t offset, size_t *written_out);
+	/* Begin to write it out, so that the sync of it waits less; promises nothing. */
+	void (*begin_sync)(struct box_disk *disk, int file);
 	int (*sync)(struct box_disk *disk, int file, enum box_sync how);
 	int (*sync_dir)(struct box_disk *disk, int dir);
 	int (*truncate)(struct box_disk *disk, int file, uint64_t size);

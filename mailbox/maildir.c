@@ -13,6 +13,7 @@
 
 enum {
 	VECTOR_COUNT = 32,
+	FILES_AT_ONCE = 16,             /* that are open while a batch is written */
 	DIRECTORY_MODE = 0700,
 };
 
@@ -226,28 +227,28 @@ write_message(struct maildir *maildir, int file, const struct mbox_message *mess
 	return result;
 }
 
+/* Written, and on its way to the disk; to be synced and closed.  *file_out is -1 on failure. */
 static int
 make_file(struct maildir *maildir, const char *name, const struct mbox_message *message,
-	  struct err *err)
+	  int *file_out, struct err *err)
 {
 	struct box_disk *disk = maildir->settings->disk;
 	const char *path = maildir->settings->path;
-	int file, result;
 	int dir = mailbox_mutant(MAILBOX_MUTANT_WRITE_INTO_NEW) ? maildir->fresh : maildir->tmp;
-	int error = disk->ops->open(disk, dir, name, BOX_OPEN_CREATE, &file);
+	int error = disk->ops->open(disk, dir, name, BOX_OPEN_CREATE, file_out);
 
-	if (error != 0)
+	if (error != 0) {
+		*file_out = -1;
 		return box_disk_fail(error, "cannot make a message in tmp/", path, err);
-	result = write_message(maildir, file, message, err);
-	if (result == 0 && !mailbox_mutant(MAILBOX_MUTANT_NO_FILE_SYNC)) {
-		error = disk->ops->sync(disk, file, BOX_SYNC_DATA);
-		if (error != 0)
-			result = box_disk_fail(error, "making the message durable", path, err);
 	}
-	disk->ops->close(disk, file);
-	if (result < 0)
+	if (write_message(maildir, *file_out, message, err) < 0) {
+		disk->ops->close(disk, *file_out);
+		*file_out = -1;
 		(void)disk->ops->remove(disk, maildir->tmp, name);
-	return result;
+		return -1;
+	}
+	disk->ops->begin_sync(disk, *file_out);
+	return 0;
 }
 
 static void
@@ -269,6 +270,39 @@ remove_files(struct maildir *maildir, const struct intent *intent, size_t count)
 	}
 }
 
+/*
+ * Messages FIRST to END, all made before the first is synced: one commit of the file system's
+ * journal is enough for them then.
+ */
+static int
+make_files(struct maildir *maildir, const struct intent *intent,
+	   const struct mbox_message *messages, size_t first, size_t end, struct err *err)
+{
+	struct box_disk *disk = maildir->settings->disk;
+	int files[FILES_AT_ONCE], result = 0, error;
+	char name[MAILDIR_NAME_BYTES];
+	size_t made = first;
+
+	must(end - first <= FILES_AT_ONCE);
+	while (made < end && result == 0) {
+		name_of(intent, made, name);
+		result = make_file(maildir, name, &messages[made], &files[made - first], err);
+		made += result == 0;
+	}
+	for (size_t i = first; i < made; i++) {
+		error = 0;
+		if (result == 0 && !mailbox_mutant(MAILBOX_MUTANT_NO_FILE_SYNC))
+			error = disk->ops->sync(disk, files[i - first], BOX_SYNC_DATA);
+		if (error != 0)
+			result = box_disk_fail(error, "making the message durable",
+					       maildir->settings->path, err);
+		disk->ops->close(disk, files[i - first]);
+	}
+	if (result < 0)
+		remove_files(maildir, intent, made);
+	return result;
+}
+
 enum mbox_append_result
 maildir_deliver(struct maildir *maildir, const struct intent *intent,
 		const struct mbox_message *messages, size_t message_count, struct err *err)
@@ -277,12 +311,12 @@ maildir_deliver(struct maildir *maildir, const struct intent *intent,
 	char name[MAILDIR_NAME_BYTES];
 	int error = 0;
 
-	for (size_t i = 0; i < message_count; i++) {
-		name_of(intent, i, name);
-		if (make_file(maildir, name, &messages[i], err) < 0) {
-			remove_files(maildir, intent, i);
+	for (size_t i = 0; i < message_count; i += FILES_AT_ONCE) {
+		size_t left = message_count - i;
+
+		if (make_files(maildir, intent, messages, i,
+			       i + (left < FILES_AT_ONCE ? left : FILES_AT_ONCE), err) < 0)
 			return MBOX_UNDONE;
-		}
 	}
 	for (size_t i = 0; i < message_count && error == 0; i++) {
 		if (mailbox_mutant(MAILBOX_MUTANT_WRITE_INTO_NEW))

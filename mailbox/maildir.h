@@ -58,7 +58,10 @@ void maildir_plan(const struct maildir *maildir, const struct mbox_message *mess
 		  size_t message_count, struct span host, int64_t wall_ms, struct arena *arena,
 		  struct intent *intent_out);
 
-/* With MBOX_TORN some may be in new/, and nobody knows whether durably: maildir_repair() tells. */
+/*
+ * Messages are written before the first of them is synced, so that they share what a sync costs.
+ * With MBOX_TORN some may be in new/, and nobody knows whether durably: maildir_repair() tells.
+ */
 enum mbox_append_result
 maildir_deliver(struct maildir *maildir, const struct intent *intent,
 		const struct mbox_message *messages, size_t message_count, struct err *err);

@@ -105,6 +105,13 @@ box_sync(struct box_disk *disk, int file, enum box_sync how)
 	return store_sync(sim_store_of_boxes(disk), file);
 }
 
+static void
+box_begin_sync(struct box_disk *disk, int file)
+{
+	(void)disk;
+	(void)file;
+}
+
 static int
 box_sync_dir(struct box_disk *disk, int dir)
 {
@@ -161,7 +168,8 @@ sim_boxes_ops(void)
 	static const struct box_disk_ops ops = {
 		.open_dir = open_dir, .make_dir = make_dir, .open_dir_at = open_dir_at,
 		.open = box_open, .close = box_close, .stat = box_stat, .stat_at = box_stat_at,
-		.read = box_read, .write = box_write, .sync = box_sync, .sync_dir = box_sync_dir,
+		.read = box_read, .write = box_write, .begin_sync = box_begin_sync,
+		.sync = box_sync, .sync_dir = box_sync_dir,
 		.truncate = box_truncate, .lock = box_lock, .link = box_link,
 		.rename = box_rename, .remove = box_remove, .list = box_list,
 	};

@@ -72,7 +72,9 @@ class Mailboxd(Server):
                                "-j", "status"], stdout=subprocess.PIPE).stdout.decode()
         status = chapar.json.loads(text.splitlines()[0])
         stored = max(1, status["stored"])
-        syncs = status["journal_syncs"] + status["appends"]
+        # A Maildir has a sync for each letter's file, and one for the directory.
+        own = status["stored"] if self.format == "maildir" else 0
+        syncs = status["journal_syncs"] + status["appends"] + own
         return (f"{status['stored'] / max(1, status['appends']):.1f} letters an append, syncs a letter: "
                 f"journal {status['journal_syncs'] / stored:.3f}, all {syncs / stored:.3f}")
 

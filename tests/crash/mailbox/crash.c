@@ -334,8 +334,9 @@ main(int argc, char **argv)
 	};
 
 	if (!parse_arguments(argc, argv, &options)) {
-		(void)fprintf(stderr, "usage: crash [--states N] [--seed SEED] [--replay SEED]"
-			      " [--tell] [--mutant NAME] [--mutants [--first N]] [--mutants-all]\n");
+		(void)fprintf(stderr, "usage: crash [--states N] [--seed SEED]"
+			      " [--replay SEED] [--tell] [--mutant NAME]"
+			      " [--mutants [--first N]] [--mutants-all]\n");
 		return 64;
 	}
 	return run(&options) ? 0 : 1;

@@ -242,6 +242,13 @@ box_write_op(struct box_disk *disk, int file, const struct iovec *vectors, int c
 	return 0;
 }
 
+static void
+box_begin_sync_op(struct box_disk *disk, int file)
+{
+	(void)disk;
+	(void)file;
+}
+
 static int
 box_sync_op(struct box_disk *disk, int file, enum box_sync how)
 {
@@ -300,7 +307,7 @@ sim_box_ops(void)
 		.open_dir = box_open_dir_op, .open_dir_at = box_open_dir_at_op,
 		.open = box_open_op, .close = box_close_op,
 		.stat = box_stat_op, .stat_at = box_stat_at_op, .read = box_read_op,
-		.write = box_write_op, .sync = box_sync_op, .sync_dir = box_sync_dir_op,
+		.write = box_write_op, .begin_sync = box_begin_sync_op, .sync = box_sync_op, .sync_dir = box_sync_dir_op,
 		.truncate = box_truncate_op, .lock = box_lock_op,
 		.rename = box_rename_op, .remove = box_remove_op, .list = box_list_op,
 	};

@@ -137,6 +137,13 @@ fault_write(struct box_disk *disk, int file, const struct iovec *vectors, int ve
 	return below()->ops->write(below(), file, vectors, vector_count, offset, written_out);
 }
 
+static void
+fault_begin_sync(struct box_disk *disk, int file)
+{
+	(void)disk;
+	below()->ops->begin_sync(below(), file);
+}
+
 static int
 fault_sync(struct box_disk *disk, int file, enum box_sync how)
 {
@@ -230,6 +237,7 @@ fault_disk_init(struct fault_disk *fault)
 		.stat_at = fault_stat_at,
 		.read = fault_read,
 		.write = fault_write,
+		.begin_sync = fault_begin_sync,
 		.sync = fault_sync,
 		.sync_dir = fault_sync_dir,
 		.truncate = fault_truncate,
