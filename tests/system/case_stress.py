@@ -50,12 +50,23 @@ def load(site, relay_number, numbers, journal, size, seconds):
             time.sleep(0.1)
 
 
+def for_mutt(paths):
+    """Every fifth box is mutt's.
+
+    Nobody renames a file into the place of one of these.  mutt opens the file, waits for the locks, and
+    then takes size and time from the name: when another program put a new file there meanwhile, it knows
+    the messages of the old one, believes that nothing has changed, and writes at the old places.
+    """
+    return paths[::5]
+
+
 def start_lockers(site, paths, count):
     processes = []
     for index in range(count):
         style = lockers.STYLES[index % len(lockers.STYLES)]
+        where = [path for path in paths if style != "procmail" or path not in for_mutt(paths)]
         processes.append(subprocess.Popen(
-            [sys.executable, os.path.join(HERE, "lockers.py"), style, site.path, str(index), *paths],
+            [sys.executable, os.path.join(HERE, "lockers.py"), style, site.path, str(index), *where],
             stdout=subprocess.PIPE))
     return processes
 
@@ -181,7 +192,8 @@ def test_lockers(site):
     journal = letters.Journal()
     processes = start_lockers(site, paths, 8)
     stop = threading.Event()
-    mutt = threading.Thread(target=run_mutt, args=(site, paths, saved, stop), daemon=True)
+    mutt = threading.Thread(target=run_mutt, args=(site, for_mutt(paths), saved, stop),
+                            daemon=True)
     mutt.start()
     begun = time.monotonic()
     try:

@@ -307,7 +307,8 @@ sim_box_ops(void)
 		.open_dir = box_open_dir_op, .open_dir_at = box_open_dir_at_op,
 		.open = box_open_op, .close = box_close_op,
 		.stat = box_stat_op, .stat_at = box_stat_at_op, .read = box_read_op,
-		.write = box_write_op, .begin_sync = box_begin_sync_op, .sync = box_sync_op, .sync_dir = box_sync_dir_op,
+		.write = box_write_op, .begin_sync = box_begin_sync_op, .sync = box_sync_op,
+		.sync_dir = box_sync_dir_op,
 		.truncate = box_truncate_op, .lock = box_lock_op,
 		.rename = box_rename_op, .remove = box_remove_op, .list = box_list_op,
 	};
