@@ -54,8 +54,11 @@ def compare(path, name, texts):
           f"{[pair[0] for pair in set(found) ^ set(wanted)][:10]}")
 
 
-def on_terminal(command, env, seconds=60, good=(0,)):
-    """Run a full-screen program on a terminal of its own; its screen as bytes."""
+def on_terminal(command, env, seconds=60, good=(0,), patience=5):
+    """Run a full-screen program on a terminal of its own; its screen as bytes.
+
+    One that is not done after SECONDS is asked to end, and killed after PATIENCE.
+    """
     master, slave = pty.openpty()
     process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=env,
                                start_new_session=True)
@@ -75,7 +78,7 @@ def on_terminal(command, env, seconds=60, good=(0,)):
         # Politely, so that it gives back its locks.
         process.terminate()
         try:
-            process.wait(5)
+            process.wait(patience)
         except subprocess.TimeoutExpired:
             process.kill()
     os.close(master)
@@ -84,7 +87,7 @@ def on_terminal(command, env, seconds=60, good=(0,)):
     return screen
 
 
-def mutt(site, path, keys, settings="", read_only=True, good=(0,)):
+def mutt(site, path, keys, settings="", read_only=True, good=(0,), **bounds):
     """mutt on the box, typing KEYS."""
     home = os.path.join(site.path, "home")
     os.makedirs(os.path.join(home, "Mail"), exist_ok=True)  # or mutt asks for it
@@ -95,7 +98,8 @@ def mutt(site, path, keys, settings="", read_only=True, good=(0,)):
                    "set mark_old=no\nset sleep_time=0\nset beep=no\n" + settings)
     env = {**os.environ, "HOME": home, "TERM": "xterm", "LC_ALL": "C.UTF-8", "OUT": site.path}
     words = ["mutt", "-n", "-F", rc, "-f", path, "-e", f"push '{keys}'"]
-    return on_terminal(words + (["-R"] if read_only else []), env, good=good)
+    return on_terminal(words + (["-R"] if read_only else []), env, good=good,
+                       **bounds)
 
 
 def test_mutt(site):
