@@ -147,6 +147,23 @@ def test_imap_reads(site):
     with_dovecot(site, work)
 
 
+def expunge_some(client):
+    """Mark every third letter and expunge; the numbers of those that the server says are gone.
+
+    When the mbox changed under it, Dovecot may leave a marked one for the next time.
+    """
+    _, (count,) = client.select("INBOX")
+    if int(count) == 0:
+        return []
+    _, parts = client.fetch("1:*", "(BODY.PEEK[HEADER.FIELDS (X-TEST-ID)])")
+    there = [int(re.search(rb"0-(\d+)", part[1]).group(1)) for part in parts if isinstance(part, tuple)]
+    for index in range(1, len(there) + 1, 3):
+        client.store(str(index), "+FLAGS", r"(\Deleted)")
+    _, gone = client.expunge()
+    # Each number counts without those that were named before it.
+    return [there.pop(int(index) - 1) for index in gone if index]
+
+
 def test_imap_expunges_while_mail_arrives(site):
     """An IMAP client marks and expunges again and again while letters arrive: each is there once."""
     start_mailboxd(site)
@@ -158,14 +175,7 @@ def test_imap_expunges_while_mail_arrives(site):
             def reader():
                 client = login(ip, user)
                 while not stop.is_set():
-                    client.select("INBOX")
-                    _, found = client.search(None, "ALL")
-                    chosen = found[0].split()[::3]
-                    for index in chosen:
-                        _, parts = client.fetch(index, "(BODY.PEEK[HEADER.FIELDS (X-TEST-ID)])")
-                        taken.extend(re.findall(rb"0-(\d+)", parts[0][1]))
-                        client.store(index, "+FLAGS", r"(\Deleted)")
-                    client.expunge()
+                    taken.extend(expunge_some(client))
                     time.sleep(0.05)
                 client.logout()
             thread = threading.Thread(target=reader, daemon=True)
@@ -177,8 +187,7 @@ def test_imap_expunges_while_mail_arrives(site):
             client = login(ip, user)
             left = fetch(client)
             client.logout()
-            gone = [int(number) for number in taken]
-            check(len(gone) == len(set(gone)), "a letter was there again after its expunge")
-            whole(left, set(range(total)) - set(gone), user)
-            check(len(gone) > 10, f"only {len(gone)} were expunged meanwhile")
+            check(len(taken) == len(set(taken)), "a letter was there again after its expunge")
+            whole(left, set(range(total)) - set(taken), user)
+            check(len(taken) > 10, f"only {len(taken)} were expunged meanwhile")
     with_dovecot(site, work)
