@@ -51,11 +51,13 @@ def load(site, relay_number, numbers, journal, size, seconds):
 
 
 def for_mutt(paths):
-    """Every fifth box is mutt's.
+    """Every fifth box is the real mutt's, and of the others only those that append go there.
 
-    Nobody renames a file into the place of one of these.  mutt opens the file, waits for the locks, and
-    then takes size and time from the name: when another program put a new file there meanwhile, it knows
-    the messages of the old one, believes that nothing has changed, and writes at the old places.
+    mutt reads what it saves without a lock, from the places where it found it, and when another
+    program rewrote the file meanwhile, it saves something else and expunges the letter all the same.
+    And it opens the file, waits for the locks, and takes size and time from the name: when a new file
+    was renamed into its place meanwhile, it believes that nothing has changed, and writes at the old
+    places.  What appends under both locks moves nothing, and that is what mailboxd does.
     """
     return paths[::5]
 
@@ -64,7 +66,7 @@ def start_lockers(site, paths, count):
     processes = []
     for index in range(count):
         style = lockers.STYLES[index % len(lockers.STYLES)]
-        where = [path for path in paths if style != "procmail" or path not in for_mutt(paths)]
+        where = [path for path in paths if style == "appender" or path not in for_mutt(paths)]
         processes.append(subprocess.Popen(
             [sys.executable, os.path.join(HERE, "lockers.py"), style, site.path, str(index), *where],
             stdout=subprocess.PIPE))
