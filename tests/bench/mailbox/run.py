@@ -6,11 +6,13 @@
 always; Postfix syncs by itself).  The time runs until the last letter is in its box: for mailboxd and
 Dovecot that is the last reply, Postfix is watched until its boxes have all octets.  In each round
 the servers follow each other, so that what disturbs the machine disturbs all; medians are printed.
+Each is compared with mailboxd's boxes of the same format.
 Without the packages, or without root, those that are missing are named and left out.
 """
 import argparse
 import os
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
@@ -64,8 +66,14 @@ class Mailboxd(Server):
                 file.write(f'box "user{n}@box.test" {{ {kind} = "{self.boxes}/user{n}" }}\n')
         self.process = subprocess.Popen([os.path.join(self.build, "mailbox", "mailboxd"), "-f", config],
                                         stdin=subprocess.DEVNULL)
-        chapar.wait_for(lambda: os.path.exists(self.path + "/sock"), 10, "mailboxd is there")
-        time.sleep(0.3)
+        chapar.wait_for(self.answers, 30, "mailboxd is there")
+
+    def answers(self):
+        try:
+            socket.create_connection((self.host, self.port), 5).close()
+        except OSError:
+            return False
+        return True
 
     def note(self):
         text = subprocess.run([os.path.join(self.build, "relay", "relayctl"), "-s", self.path + "/sock",
@@ -321,12 +329,13 @@ def main():
     print(f"\nmedians of {options.rounds}, {options.messages} letters of {OCTETS} octets, "
           f"{options.sessions} sessions:")
     for boxes in (100, 1):
-        ours = statistics.median(rates.get(("mailboxd", boxes), [0]))
         for kind in servers:
+            like = "mailboxd-maildir" if kind.format == "maildir" else "mailboxd"
+            ours = statistics.median(rates.get((like, boxes), [0]))
             found = rates.get((kind.name, boxes))
             if found:
                 median = statistics.median(found)
-                print(f"{kind.name:18} {boxes:3} boxes {median:8.0f} letters/s   mailboxd is "
+                print(f"{kind.name:18} {boxes:3} boxes {median:8.0f} letters/s   {like} is "
                       f"{ours / median:5.2f} times as fast   {notes[kind.name, boxes]}")
     shutil.rmtree(path, ignore_errors=True)
 
