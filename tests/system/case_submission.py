@@ -18,9 +18,9 @@ CLEAR, STARTTLS, SUBMISSION, SMTPS = 2525, 2526, 2587, 2465
 HOST = "relay1.chapar.test"
 
 
-def network(site):
+def network(site, boxes=(USER,)):
     """Four ports: in clear, STARTTLS for anybody here, STARTTLS and implicit TLS with AUTH."""
-    node = site.mailbox("box", 3, [USER])
+    node = site.mailbox("box", 3, boxes)
     ip = site.address(1)
     users = os.path.join(site.path, "users")
     with open(users, "w") as file:

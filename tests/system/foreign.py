@@ -57,10 +57,11 @@ class Foreign:
         return root
 
     def accounts(self):
-        for name, extra in (("passwd", "postfix:x:990:990::/:/usr/sbin/nologin\n"
-                             "dovecot:x:991:991::/:/usr/sbin/nologin\n"
-                             "dovenull:x:992:992::/:/usr/sbin/nologin\n" + USERS),
-                            ("group", "postfix:x:990:\npostdrop:x:993:\ndovecot:x:991:\ndovenull:x:992:\n")):
+        ids = {"postfix": 990, "dovecot": 991, "dovenull": 992, "postdrop": 993, "Debian-exim": 994,
+               "opensmtpd": 995, "opensmtpq": 996}
+        for name, extra in (("passwd", "".join(f"{who}:x:{number}:{number}::/:/usr/sbin/nologin\n"
+                                               for who, number in ids.items()) + USERS),
+                            ("group", "".join(f"{who}:x:{number}:\n" for who, number in ids.items()))):
             with open("/etc/" + name) as file:
                 text = file.read()
             with open(os.path.join(self.etc, name), "w") as file:
