@@ -25,11 +25,20 @@ NEWCOMERS = 20
 OWN_DESCRIPTORS = 100           # of relayd itself, and of this program
 
 
-def raise_descriptors():
-    """As many descriptors as this process may have; how many connections fit in one."""
+def raise_descriptors(count):
+    """Descriptors for so many connections, in this process and in relayd; how many fit in one.
+
+    Only root may have more than the machine's habit is, and must, for the count to be whole.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return hard - OWN_DESCRIPTORS
+    enough = max(hard, count + OWN_DESCRIPTORS)
+    for limit in (enough, hard):
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+            return limit - OWN_DESCRIPTORS
+        except (OSError, ValueError):
+            pass
+    return soft - OWN_DESCRIPTORS
 
 
 def resident(pid):
@@ -85,7 +94,7 @@ def alive(connections):
 
 def measure(site, count, with_tls):
     """Octets a connection, and the milliseconds of newcomers."""
-    fits = raise_descriptors()
+    fits = raise_descriptors(count)
     wanted, count = count, min(count, fits)
     relay = site.relay("relay1", 1, chapar.lmtp_route([site.address(9) + ":2424"]), extra="""
 limits { connections = 100000 }
