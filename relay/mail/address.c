@@ -188,7 +188,9 @@ address_parse(struct address *address_out, struct span text, bool utf8_allowed, 
 
 	if (syntax != ADDRESS_OK)
 		return syntax;
-	if (address.local.len > ADDRESS_LOCAL_BYTES_MAX)
+	/* In a path there are the brackets, too. */
+	if (address.local.len > ADDRESS_LOCAL_BYTES_MAX ||
+	    address.local.len + domain.len + 3 > ADDRESS_PATH_BYTES_MAX)
 		return ADDRESS_TOO_LONG;
 	if (!span_is_utf8(address.local))
 		return ADDRESS_BAD;

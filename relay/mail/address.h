@@ -21,7 +21,8 @@
 enum {
 	ADDRESS_LOCAL_BYTES_MAX = 64,     /* RFC 5321 4.5.3.1.1, counted without quoting */
 	ADDRESS_DOMAIN_BYTES_MAX = 255,   /* RFC 5321 4.5.3.1.2 */
-	ADDRESS_PATH_BYTES_MAX = 256,     /* RFC 5321 4.5.3.1.3, with the brackets */
+	/* RFC 5321 4.5.3.1.3: with the brackets, without a source route and quoting. */
+	ADDRESS_PATH_BYTES_MAX = 256,
 	ADDRESS_TEXT_BYTES_MAX = 2 * ADDRESS_LOCAL_BYTES_MAX + 2 + 1 + ADDRESS_DOMAIN_BYTES_MAX,
 };
 
