@@ -59,7 +59,7 @@ smtp_server_forget_transaction(struct smtp_server *s)
 {
 	s->open = false;
 	s->smtputf8 = false;
-	s->rcpt_count = 0;
+	s->rcpt_count = s->rcpt_over_count = 0;
 	s->body_octets = 0;
 	s->chunk_begun = false;
 	s->refused = false;
@@ -90,7 +90,11 @@ opened(struct smtp_server *s, const struct reply *reply)
 {
 	if (!reply_is_positive(reply)) {
 		smtp_server_put_reply(s, reply);
-		s->ending = ENDING_CLOSE;
+		/* RFC 5321 section 3.1: who hears 554 says QUIT, and that is waited for. */
+		if (reply->code == 554)
+			s->phase = PHASE_REFUSED;
+		else
+			s->ending = ENDING_CLOSE;
 		return;
 	}
 	(void)buf_appendf(&s->out, "220 %.*s %s Chapar\r\n", SPAN_ARGS(s->settings->hostname),
@@ -126,11 +130,13 @@ rcpt_answered(struct smtp_server *s, const struct reply *reply)
 {
 	must(reply_is_positive(reply) || !is_yes(reply));
 	smtp_server_put_reply(s, reply);
-	if (!reply_is_positive(reply))
+	if (!reply_is_positive(reply)) {
+		if (s->rcpt_count == 0)
+			s->useless_count++;
 		return;
+	}
 	s->phase = PHASE_RCPT;
 	s->rcpt_count++;
-	s->useless_count = 0;
 }
 
 static void
@@ -331,6 +337,7 @@ read_line(struct smtp_server *s, struct span input)
 		if (s->stage == STAGE_AUTH)
 			s->ops->auth_cancelled(s->ctx);
 		s->stage = STAGE_SKIP_LINE;
+		s->skips_auth = bytes_max == AUTH_LINE_BYTES_MAX;
 		s->skipped_bytes = 0;
 		return bytes_max - 1;   /* its last octet may be the CR of the end */
 	case PARSE_DONE:
@@ -342,6 +349,13 @@ read_line(struct smtp_server *s, struct span input)
 		return line.len + 2;
 	}
 	must_not_reach();
+}
+
+/* RFC 4954 section 6 has a status of its own for lines of an exchange. */
+static const char *
+too_long_status(const struct smtp_server *s)
+{
+	return s->skips_auth ? "5.5.6" : "5.5.2";
 }
 
 /* Nothing of a line that is too long is believed, and it ends as every line does. */
@@ -360,14 +374,14 @@ skip_line(struct smtp_server *s, struct span input)
 		s->skipped_bytes += skipped;
 		if (s->skipped_bytes > COMMAND_SKIP_BYTES_MAX) {
 			smtp_server_end_transaction(s, SMTP_RESET_LOST);
-			smtp_server_close(s, 500, "5.5.2", "the line is too long");
+			smtp_server_close(s, 500, too_long_status(s), "the line is too long");
 		}
 		return skipped;
 	case PARSE_DONE:
 		s->stage = STAGE_COMMAND;
 		s->command_count++;
 		s->useless_count++;
-		smtp_server_say(s, 500, "5.5.2", "the line is too long");
+		smtp_server_say(s, 500, too_long_status(s), "the line is too long");
 		return line.len + 2;
 	}
 	must_not_reach();

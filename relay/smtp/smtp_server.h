@@ -52,7 +52,7 @@ struct smtp_server_settings {
 	size_t rcpt_count_max;          /* a transaction: then 452 4.5.3; 0: no limit */
 	size_t mail_count_max;          /* transactions a connection: then 421; 0: no limit */
 	size_t error_count_max;         /* replies 5yz to commands: then 421; 0: no limit */
-	/* commands since the last recipient or message; 0: no limit */
+	/* commands since the last message that lead to none; 0: no limit */
 	size_t useless_count_max;
 	size_t text_line_bytes_max;     /* RFC 5321 4.5.3.1.6 says 1000, with CRLF; 0: no limit */
 	uint64_t swallow_bytes_max;     /* of a refused body, before the connection ends; 0: none */
@@ -102,7 +102,10 @@ enum smtp_reset {
  * was sent.  What the reply's code must be is said at each; another one is our own bug.
  */
 struct smtp_server_ops {
-	/* A connection: 220 (the text is the engine's, give any), 421 or 554 to refuse it. */
+	/*
+	 * A connection: 220 (the text is the engine's, give any), 421 or another code to refuse it
+	 * and end it, 554 to refuse it and wait for QUIT.
+	 */
 	enum step (*open)(void *ctx, struct reply *reply);
 
 	/*

@@ -21,6 +21,8 @@ enum {
 	COMMAND_SKIP_BYTES_MAX = 64 << 10,
 	AUTH_LINE_BYTES_MAX = 12288,    /* RFC 4954 section 4 */
 	VERB_BYTES_MAX = 8,
+	/* So many times the limit of recipients a client may name before that is held against it. */
+	RCPT_OVER_TIMES_MAX = 9,
 };
 
 /* Where the dialogue is: a set of these says where a verb is allowed. */
@@ -31,6 +33,7 @@ enum phase {
 	PHASE_MAIL = 1 << 3,            /* a sender, no recipient */
 	PHASE_RCPT = 1 << 4,            /* a recipient at least */
 	PHASE_CHUNKS = 1 << 5,          /* between two BDATs of one message */
+	PHASE_REFUSED = 1 << 6,         /* 554 in the place of the banner */
 	PHASE_ANY = PHASE_GREETED | PHASE_READY | PHASE_MAIL | PHASE_RCPT | PHASE_CHUNKS,
 };
 
@@ -89,11 +92,12 @@ struct smtp_server {
 	char last_verb[VERB_BYTES_MAX + 1];
 	uint64_t command_count;
 	size_t skipped_bytes;
+	bool skips_auth;                /* the line that is skipped belongs to a SASL exchange */
 	size_t mail_count, error_count, useless_count;
 
 	/* The transaction. */
 	bool smtputf8;
-	size_t rcpt_count;
+	size_t rcpt_count, rcpt_over_count;
 
 	/* The body. */
 	struct data_reader reader;

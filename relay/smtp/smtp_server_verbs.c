@@ -119,6 +119,8 @@ handle_rcpt(struct smtp_server *s, struct span args, struct reply *reply)
 		&s->arena, reply))
 		return STEP_REPLY;
 	if (s->settings->rcpt_count_max && s->rcpt_count >= s->settings->rcpt_count_max) {
+		if (++s->rcpt_over_count > RCPT_OVER_TIMES_MAX * s->settings->rcpt_count_max)
+			s->useless_count++;
 		reply_set(reply, 452, "4.5.3", "too many recipients");
 		return STEP_REPLY;
 	}
@@ -146,11 +148,22 @@ handle_data(struct smtp_server *s, struct span args, struct reply *reply)
 	return step;
 }
 
+/* RFC 5321 section 4.1.1: what stands behind RSET and QUIT is refused, and nothing is done. */
+static bool
+has_argument(struct smtp_server *s, struct span args)
+{
+	if (span_trim(args).len == 0)
+		return false;
+	smtp_server_say(s, 501, "5.5.4", "the command takes no argument");
+	return true;
+}
+
 static enum step
 handle_rset(struct smtp_server *s, struct span args, struct reply *reply)
 {
-	(void)args;
 	(void)reply;
+	if (has_argument(s, args))
+		return STEP_CHALLENGE;
 	smtp_server_end_transaction(s, SMTP_RESET_BY_CLIENT);
 	smtp_server_say(s, 250, "2.0.0", "ok");
 	return STEP_CHALLENGE;
@@ -170,8 +183,9 @@ handle_noop(struct smtp_server *s, struct span args, struct reply *reply)
 static enum step
 handle_quit(struct smtp_server *s, struct span args, struct reply *reply)
 {
-	(void)args;
 	(void)reply;
+	if (has_argument(s, args))
+		return STEP_CHALLENGE;
 	smtp_server_end_transaction(s, SMTP_RESET_BY_CLIENT);
 	smtp_server_close(s, 221, "2.0.0", "goodbye");
 	return STEP_CHALLENGE;
@@ -233,7 +247,7 @@ static const struct verb_rule verb_rules[] = {
 	    "there is no recipient" },
 	{ "BDAT", smtp_server_bdat, PHASE_ANY, VERB_IS_USEFUL, QUESTION_CHUNK, "" },
 	{ "RSET", handle_rset, PHASE_ANY, 0, QUESTION_NONE, "" },
-	{ "QUIT", handle_quit, PHASE_ANY, 0, QUESTION_NONE, "" },
+	{ "QUIT", handle_quit, PHASE_ANY | PHASE_REFUSED, 0, QUESTION_NONE, "" },
 	{ "EHLO", handle_ehlo, PHASE_ANY, VERB_ENDS_GROUP, QUESTION_HELLO, "" },
 	{ "HELO", handle_helo, PHASE_ANY, VERB_ENDS_GROUP, QUESTION_HELLO, "" },
 	{ "LHLO", handle_lhlo, PHASE_ANY, VERB_ENDS_GROUP, QUESTION_HELLO, "" },
@@ -300,6 +314,10 @@ smtp_server_command(struct smtp_server *s, struct span line)
 	}
 	if (s->command_count == 1 && is_http(verb)) {
 		s->ending = ENDING_CUT;
+		return;
+	}
+	if (s->phase == PHASE_REFUSED && !span_equal_nocase(verb, SPAN("QUIT"))) {
+		smtp_server_say(s, 503, "5.5.1", "you were refused: say QUIT");
 		return;
 	}
 	if (rest.len)
