@@ -34,9 +34,10 @@ node_sandbox_new(const struct node_config *config, const char *config_path)
 	return sandbox;
 }
 
-int
-node_sandbox_enter(struct sandbox **sandbox, const struct node_config *config,
-		   struct sandbox_state *state_out, struct err *err)
+/* As the configuration has it, or not at all. */
+static int
+enter(struct sandbox **sandbox, const struct node_config *config, struct sandbox_state *state_out,
+      struct err *err)
 {
 	int result = 0;
 
@@ -46,6 +47,15 @@ node_sandbox_enter(struct sandbox **sandbox, const struct node_config *config,
 	if (config->sandbox)
 		result = sandbox_enter(*sandbox, state_out, err);
 	sandbox_free(sandbox);
+	return result;
+}
+
+int
+node_sandbox_enter(struct sandbox **sandbox, const struct node_config *config,
+		   struct sandbox_state *state_out, struct err *err)
+{
+	int result = enter(sandbox, config, state_out, err);
+
 	if (result == 0)
 		sandbox_log(state_out);
 	return result;
@@ -58,12 +68,12 @@ node_sandbox_check(struct sandbox **sandbox, const struct node_config *config, s
 	struct sandbox_state state;
 
 	if (privilege_find(&privilege, config->user, config->group, err) < 0 ||
-	    privilege_drop(&privilege, err) < 0 || privilege_lock(err) < 0 ||
-	    sandbox_enter(*sandbox, &state, err) < 0) {
+	    privilege_drop(&privilege, err) < 0 || privilege_lock(err) < 0) {
 		sandbox_free(sandbox);
 		return false;
 	}
-	sandbox_free(sandbox);
+	if (enter(sandbox, config, &state, err) < 0)
+		return false;
 	(void)err_set(err, ERR_DENIED, "something was possible that should not be");
 	return sandbox_check(&state);
 }

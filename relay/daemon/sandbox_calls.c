@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 /* A sanitizer makes calls of its own, and traces its own process. */
 #ifdef CHAPAR_SANITIZED
@@ -24,7 +25,7 @@ static const char *const allowed[] = {
 	"restart_syscall", "getrandom",
 	/* signals and time */
 	"rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "rt_sigpending", "rt_sigtimedwait",
-	"sigaltstack", "sigreturn", "signalfd", "signalfd4", "tgkill", "clock_gettime",
+	"sigaltstack", "sigreturn", "signalfd", "signalfd4", "clock_gettime",
 	"clock_gettime64", "clock_getres", "clock_getres_time64", "clock_nanosleep",
 	"clock_nanosleep_time64", "nanosleep", "gettimeofday", "time", "times", "timerfd_create",
 	"timerfd_settime", "timerfd_gettime", "alarm", "setitimer", "getitimer",
@@ -87,6 +88,10 @@ add_rules(scmp_filter_ctx filter)
 		if (seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(socket), 1,
 				     SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)families[i])) < 0)
 			return -1;
+	/* Our own threads; abort() does it so, too. */
+	if (seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1,
+			     SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid())) < 0)
+		return -1;
 	/* Whether the owner of a lock lives, and nothing else. */
 	return seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(kill), 1,
 				SCMP_A1(SCMP_CMP_EQ, 0));
