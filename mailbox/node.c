@@ -243,7 +243,6 @@ open_crew(struct node *node, struct mailbox_config **config, struct err *err)
 	node->crew = crew_new(&crew, err);
 	if (node->crew == NULL)
 		return -1;
-	node->ticket_keys = tls_ticket_keys_new(NULL, node->random);
 	node->first_plan = node_make_plan(node, config, err);
 	return node->first_plan != NULL ? 0 : -1;
 }
@@ -450,7 +449,6 @@ node_free(struct node **node_ptr)
 	if (node->settings.embedding == NULL)
 		disk_posix_close(&node->disk);
 	file_close(&node->place.spool_fd);
-	tls_ticket_keys_unref(&node->ticket_keys);
 	activation_close(&node->activation);
 	notify_close(&node->notify);
 	signals_close(&node->signals);

@@ -47,7 +47,6 @@ struct node {
 	struct delivery_place place;
 	struct crew *crew;
 	struct work_pool *helper;
-	struct tls_ticket_keys *ticket_keys;
 	struct crew_plan *first_plan;   /* until the crew takes it */
 	size_t worker_count;
 	int64_t started_wall_ms;

@@ -21,7 +21,6 @@ node_make_plan(struct node *node, struct mailbox_config **config, struct err *er
 	const struct crew_plan_settings settings = {
 		.config = &(*config)->node,
 		.worker_count = node->worker_count,
-		.ticket_keys = node->ticket_keys,
 		.app = *config,
 		.app_release = release_config,
 	};

@@ -399,7 +399,6 @@ relay_open(struct relay *relay, struct relay_config **config_taken, int *exit_co
 	*exit_code_out = EX_OSERR;
 	if (open_ways(relay, config, err) < 0)
 		return -1;
-	relay->ticket_keys = tls_ticket_keys_new(NULL, relay->random);
 	relay->first_plan = relay_make_plan(relay, config_taken, err);
 	if (!relay->first_plan)
 		return -1;
@@ -539,7 +538,6 @@ relay_free(struct relay **relay_address)
 	pulse_free(&relay->pulse);
 	if (!relay->settings.embedding)
 		disk_posix_close(&relay->disk);
-	tls_ticket_keys_unref(&relay->ticket_keys);
 	activation_close(&relay->activation);
 	notify_close(&relay->notify);
 	signals_close(&relay->signals);

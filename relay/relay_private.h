@@ -81,7 +81,6 @@ struct relay {
 	struct relay_memory memory;
 	struct work_pool *helper;
 	struct work_pool *login_helpers;
-	struct tls_ticket_keys *ticket_keys;
 	struct crew_plan *first_plan;   /* until the crew takes it */
 	size_t worker_count;
 	int64_t started_wall_ms;

@@ -43,7 +43,6 @@ relay_make_plan(struct relay *relay, struct relay_config **config, struct err *e
 	struct crew_plan_settings settings = {
 		.config = &(*config)->node,
 		.worker_count = relay->worker_count,
-		.ticket_keys = relay->ticket_keys,
 		.app = &snapshot->inbound,
 		.app_release = snapshot_release,
 	};

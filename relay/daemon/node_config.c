@@ -49,6 +49,7 @@ read_limits(struct node_limits *limits, const struct conf_block *block)
 		.command_timeout_ms = conf_duration_ms(block, "command_timeout"),
 		.data_timeout_ms = conf_duration_ms(block, "data_timeout"),
 		.drain_timeout_ms = conf_duration_ms(block, "drain_timeout"),
+		.ticket_period_ms = conf_duration_ms(block, "ticket_period"),
 	};
 }
 

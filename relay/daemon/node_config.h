@@ -39,7 +39,7 @@
 enum {
 	NODE_CONFIG_TLS_OPTION_COUNT = 4,
 	NODE_CONFIG_LISTENER_OPTION_COUNT = 9,
-	NODE_CONFIG_LIMITS_OPTION_COUNT = 9,
+	NODE_CONFIG_LIMITS_OPTION_COUNT = 10,
 	NODE_CONFIG_LOG_OPTION_COUNT = 2,
 	NODE_CONFIG_METRICS_OPTION_COUNT = 1,
 	NODE_CONFIG_WORKERS_MAX = 256,
@@ -172,6 +172,7 @@ struct node_limits {
 	uint64_t command_timeout_ms;            /* for one whole command line */
 	uint64_t data_timeout_ms;               /* without any progress inside a body */
 	uint64_t drain_timeout_ms;              /* after SIGTERM, and for a listener that goes */
+	uint64_t ticket_period_ms;              /* of keys for TLS sessions; 0: no tickets */
 };
 
 struct node_config {
@@ -216,10 +217,9 @@ int
 node_config_tls_option(const struct node_config *config, const struct conf_block *block,
 		       const char *option, const struct node_tls **tls_out, struct err *err);
 
-/* A context for a listener with TLS; a new one for every worker.  TICKET_KEYS may be NULL. */
+/* A context for a listener with TLS; a new one for every worker.  It gives no tickets yet. */
 struct tls_context *
-node_listener_tls_context(const struct node_listener *listener,
-			  struct tls_ticket_keys *ticket_keys, struct err *err);
+node_listener_tls_context(const struct node_listener *listener, struct err *err);
 
 /* A context for connections to others; TLS may be NULL: the system's CAs, no certificate. */
 struct tls_context *

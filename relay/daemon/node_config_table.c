@@ -134,6 +134,10 @@ const struct conf_option node_config_limits_options[NODE_CONFIG_LIMITS_OPTION_CO
 	{ .name = "drain_timeout", .type = CONF_DURATION, .fallback = "8s", .min = 1,
 	  .max = 3600 * 1000,
 	  .help = "Time that sessions under way have to end by themselves when the daemon stops." },
+	{ .name = "ticket_period", .type = CONF_DURATION, .fallback = "2h", .min = 0,
+	  .max = 24 * 3600 * 1000,
+	  .help = "How often the keys change by which clients go on with a TLS session of before; "
+		  "the last ones stay for one period more. 0s: no session goes on." },
 };
 
 const struct conf_option node_config_log_options[NODE_CONFIG_LOG_OPTION_COUNT] = {

@@ -13,8 +13,7 @@ enum {
 #define DAY_MS ((int64_t)24 * 3600 * 1000)
 
 struct tls_context *
-node_listener_tls_context(const struct node_listener *listener,
-			  struct tls_ticket_keys *ticket_keys, struct err *err)
+node_listener_tls_context(const struct node_listener *listener, struct err *err)
 {
 	size_t count = listener->certificate_count;
 	struct tls_identity *identities = mem_alloc_array(count, sizeof(*identities));
@@ -31,7 +30,6 @@ node_listener_tls_context(const struct node_listener *listener,
 			? NULL : listener->certificates[0]->ca_file,
 		.client_auth = listener->client_auth,
 		.version_min = listener->certificates[0]->version_min,
-		.ticket_keys = ticket_keys,
 	};
 	struct tls_context *context = tls_server_context_new(&settings, err);
 

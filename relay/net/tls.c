@@ -361,6 +361,17 @@ tls_context_unref(struct tls_context **context)
 	mem_free(&c);
 }
 
+void
+tls_context_set_ticket_keys(struct tls_context *context, struct tls_ticket_keys *keys)
+{
+	struct tls_ticket_keys *old = context->ticket_keys;
+
+	context->ticket_keys = keys ? tls_ticket_keys_ref(keys) : NULL;
+	for (size_t i = 0; i < context->context_count; i++)
+		tls_tickets_set_up(context->contexts[i], keys);
+	tls_ticket_keys_unref(&old);
+}
+
 const char *
 tls_context_warning(const struct tls_context *context)
 {

@@ -48,7 +48,7 @@ struct tls_server_settings {
 	const char *ca_file;                    /* for clients' certificates; may be NULL */
 	enum tls_client_auth client_auth;
 	enum tls_version version_min;
-	struct tls_ticket_keys *ticket_keys;    /* NULL: no session tickets */
+	struct tls_ticket_keys *ticket_keys;    /* NULL: no session tickets, for now */
 	uint64_t handshake_timeout_ms;          /* 0: 30 s */
 };
 
@@ -79,12 +79,18 @@ int64_t tls_context_not_after_ms(const struct tls_context *context);
 /*
  * Keys for session tickets, shared by all workers: immutable, counted.  A new
  * set has a fresh key and keeps the newest of the old set (NULL at first) to
- * open tickets already given; call it every few hours, and build contexts anew.
+ * open tickets already given; make one every few hours and give it to the contexts.
  */
 struct tls_ticket_keys *tls_ticket_keys_new(const struct tls_ticket_keys *old,
     struct random *random);
 struct tls_ticket_keys *tls_ticket_keys_ref(struct tls_ticket_keys *keys);
 void tls_ticket_keys_unref(struct tls_ticket_keys **keys);
+
+/*
+ * From the next handshake on a server's context has these keys, or, by NULL, no tickets.  On the
+ * thread that uses the context.
+ */
+void tls_context_set_ticket_keys(struct tls_context *context, struct tls_ticket_keys *keys);
 
 /* What a client asks of a server. */
 enum tls_verify {

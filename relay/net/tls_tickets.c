@@ -83,8 +83,12 @@ use_ticket_key(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX 
     EVP_MAC_CTX *mac, int sealing)
 {
 	const struct tls_ticket_keys *keys = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
-	const struct ticket_key *key = &keys->keys[0];
+	const struct ticket_key *key;
 
+	/* A handshake that was under way when tickets were switched off. */
+	if (!keys)
+		return 0;
+	key = &keys->keys[0];
 	if (sealing) {
 		memcpy(name, key->name, KEY_NAME_BYTES);
 		if (RAND_bytes(iv, EVP_CIPHER_get_iv_length(EVP_aes_256_cbc())) != 1 ||
@@ -104,12 +108,13 @@ use_ticket_key(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX 
 void
 tls_tickets_set_up(SSL_CTX *ctx, struct tls_ticket_keys *keys)
 {
+	(void)SSL_CTX_set_app_data(ctx, keys);
 	if (!keys) {
 		SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET);
 		(void)SSL_CTX_set_num_tickets(ctx, 0);
 		return;
 	}
-	(void)SSL_CTX_set_app_data(ctx, keys);
+	SSL_CTX_clear_options(ctx, SSL_OP_NO_TICKET);
 	(void)SSL_CTX_set_num_tickets(ctx, 1);
 	(void)SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx, use_ticket_key);
 }

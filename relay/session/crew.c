@@ -3,7 +3,6 @@
 #include "relay/base/log.h"
 #include "relay/base/mem.h"
 #include "relay/base/must.h"
-#include "relay/base/random.h"
 
 /* ---- talk with the workers */
 
@@ -104,6 +103,7 @@ crew_change_ends(struct crew *crew)
 		crew_plan_unref(&crew->plan);
 		crew->plan = change.plan;
 		crew_take_addresses(crew, change.addresses, change.address_count);
+		crew_tickets_follow_plan(crew);
 	} else {
 		crew_plan_unref(&change.plan);
 		mem_free(&change.addresses);
@@ -196,18 +196,18 @@ crew_worker_init_posts(struct crew_worker *worker)
 	loop_post_init(&worker->hurry, crew_worker_hurries, worker);
 	loop_post_init(&worker->drained, crew_worker_has_drained, worker);
 	loop_post_init(&worker->end, crew_worker_ends, worker);
+	crew_worker_init_tickets(worker);
 }
 
 struct crew *
 crew_new(const struct crew_settings *settings, struct err *err)
 {
 	struct crew *crew = mem_alloc(sizeof(*crew));
-	struct random random;
 
 	must(settings->worker_count > 0);
 	crew->settings = *settings;
-	random_init_system(&random);
-	crew_admission_init(&crew->admission, random_u64(&random));
+	crew_tickets_init(crew);
+	crew_admission_init(&crew->admission, random_u64(&crew->random));
 	crew->workers = mem_alloc_array(settings->worker_count, sizeof(*crew->workers));
 	for (size_t i = 0; i < settings->worker_count; i++) {
 		struct crew_worker *worker = &crew->workers[i];
@@ -252,6 +252,7 @@ crew_start(struct crew *crew, struct crew_plan **plan, struct activation *activa
 	*plan = NULL;
 	if (crew_open_addresses(crew, activation, err) < 0)
 		return -1;
+	crew_tickets_follow_plan(crew);
 	crew->threads_run = true;
 	for (size_t i = 0; i < crew->worker_count; i++) {
 		struct crew_worker *worker = &crew->workers[i];
@@ -349,6 +350,7 @@ crew_free(struct crew **crew_address_of)
 
 	if (!crew)
 		return;
+	crew_tickets_fini(crew);
 	/* In order: the first one may still hand connections to the others. */
 	for (size_t i = 0; i < crew->worker_count; i++) {
 		struct crew_worker *worker = &crew->workers[i];

@@ -46,7 +46,6 @@ struct crew_door {
 struct crew_plan_settings {
 	const struct node_config *config;       /* borrowed until app_release() */
 	size_t worker_count;
-	struct tls_ticket_keys *ticket_keys;    /* NULL: no session tickets */
 	void *app;                              /* the application's own snapshot */
 	void (*app_release)(void *app);         /* when the last holder lets go; any thread */
 };

@@ -32,7 +32,7 @@ crew_plan_open_doors(struct crew_plan *plan, const struct crew_plan_settings *se
 		door->app = settings->app;
 		if (listener->tls == NODE_LISTENER_TLS_NONE)
 			continue;
-		door->tls = node_listener_tls_context(listener, settings->ticket_keys, err);
+		door->tls = node_listener_tls_context(listener, err);
 		if (!door->tls)
 			return err_wrap(err, "listener \"%s\"", listener->name);
 	}

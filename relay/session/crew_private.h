@@ -10,7 +10,9 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
+#include "relay/base/random.h"
 #include "relay/net/listener.h"
+#include "relay/net/tls.h"
 #include "relay/net/work.h"
 #include "relay/session/crew.h"
 #include "relay/session/crew_admission.h"
@@ -72,6 +74,11 @@ struct crew_worker {
 	bool drain_reported;
 	struct loop_timer grace;
 	uint64_t grace_ms;
+	struct tls_ticket_keys *ticket_keys;    /* NULL: none */
+
+	/* The hub's while tickets_are_sent is false, the worker's while it is true. */
+	struct tls_ticket_keys *next_ticket_keys;
+	atomic_bool tickets_are_sent;
 
 	/* One each way for each kind of talk; the hub sends one at a time. */
 	struct loop_post begin;
@@ -81,6 +88,7 @@ struct crew_worker {
 	struct loop_post hurry;
 	struct loop_post drained;
 	struct loop_post end;
+	struct loop_post tickets;
 	uint64_t hurry_ms;
 	bool hurry_is_posted;
 };
@@ -112,6 +120,11 @@ struct crew {
 	size_t address_count;
 	struct crew_change change;
 
+	struct tls_ticket_keys *ticket_keys;
+	uint64_t ticket_period_ms;
+	struct loop_timer ticket_timer;
+	struct random random;
+
 	bool draining;
 	size_t drained_count;
 	void (*drained)(void *ctx);
@@ -142,6 +155,19 @@ void crew_worker_clear(struct crew_worker *worker);
 
 /* Worker: the last session of a draining worker is gone. */
 void crew_worker_is_empty(struct crew_worker *worker);
+
+/* ---- crew_tickets.c */
+
+void crew_tickets_init(struct crew *crew);
+void crew_tickets_fini(struct crew *crew);
+
+/* Hub: the plan that came into force may have another period. */
+void crew_tickets_follow_plan(struct crew *crew);
+
+/* Worker: puts the keys that it has into the contexts of the plan that came into force. */
+void crew_worker_use_tickets(struct crew_worker *worker);
+void crew_worker_init_tickets(struct crew_worker *worker);
+void crew_worker_fini_tickets(struct crew_worker *worker);
 
 /* ---- crew_away.c, on the worker's thread */
 

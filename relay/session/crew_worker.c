@@ -302,6 +302,7 @@ crew_worker_commit(struct crew_worker *worker, struct crew_plan *plan)
 	}
 	crew_plan_unref(&worker->plan);
 	worker->plan = crew_plan_ref(plan);
+	crew_worker_use_tickets(worker);
 	LIST_FOREACH(socket, &worker->sockets, entry) {
 		socket->listener = socket->listener_next;
 		socket->keep = false;
@@ -407,5 +408,6 @@ crew_worker_init(struct crew_worker *worker, struct crew *crew, size_t number, s
 void
 crew_worker_fini(struct crew_worker *worker)
 {
+	crew_worker_fini_tickets(worker);
 	loop_free(&worker->loop);
 }

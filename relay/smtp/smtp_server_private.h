@@ -21,7 +21,7 @@ enum {
 	COMMAND_SKIP_BYTES_MAX = 64 << 10,
 	AUTH_LINE_BYTES_MAX = 12288,    /* RFC 4954 section 4 */
 	VERB_BYTES_MAX = 8,
-	/* So many times the limit of recipients a client may name before that is held against it. */
+	/* So many times the limit of recipients a client may name before it is held against him. */
 	RCPT_OVER_TIMES_MAX = 9,
 };
 
