@@ -18,6 +18,13 @@ buf_init(struct buf *buf, size_t bytes_max)
 }
 
 void
+buf_init_at(struct buf *buf, char *memory, size_t size)
+{
+	must(size > 0);
+	*buf = (struct buf){ .data = memory, .capacity = size, .bytes_max = size - 1 };
+}
+
+void
 buf_fini(struct buf *buf)
 {
 	mem_free(&buf->data);

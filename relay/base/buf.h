@@ -29,6 +29,12 @@ struct buf {
 
 void buf_init(struct buf *buf, size_t bytes_max);
 
+/*
+ * A short-lived one in memory of the caller: holds SIZE - 1 bytes, never allocates, and is simply
+ * forgotten.  buf_fini() and buf_wipe() are not for it.
+ */
+void buf_init_at(struct buf *buf, char *memory, size_t size);
+
 /* Frees the memory; the buf is empty then and may be used on. */
 void buf_fini(struct buf *buf);
 

@@ -173,14 +173,14 @@ parse_notify(struct param_target *target, struct span value)
 static bool
 parse_orcpt(struct param_target *target, struct span value)
 {
+	char memory[SMTP_ORCPT_BYTES_MAX + 1];
 	struct buf plain;
 	bool good = value.len <= SMTP_ORCPT_BYTES_MAX &&
 		    (target->utf8_allowed || span_is_ascii(value));
 
-	buf_init(&plain, SMTP_ORCPT_BYTES_MAX);
+	buf_init_at(&plain, memory, sizeof(memory));
 	good = good && xtext_decode_orcpt(value, &plain) == 0 &&
 	    !span_has_control(buf_span(&plain));
-	buf_fini(&plain);
 	if (!good)
 		return refuse(target->reply, 501, "5.5.4", "ORCPT must be type;address in xtext");
 	target->rcpt->orcpt = value;

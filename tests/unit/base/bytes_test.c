@@ -216,6 +216,24 @@ buf_keeps_its_ceiling(void **state)
 }
 
 static void
+buf_lives_in_memory_of_the_caller(void **state)
+{
+	char memory[6];
+	struct buf buf;
+
+	(void)state;
+	buf_init_at(&buf, memory, sizeof(memory));
+	assert_int_equal(buf_append_cstr(&buf, "abcde"), 0);
+	assert_int_equal(buf_append_byte(&buf, 'f'), -1);
+	assert_string_equal(buf_cstr(&buf), "abcde");
+	buf_consume(&buf, 4);
+	assert_int_equal(buf_append_cstr(&buf, "wxyz"), 0);
+	assert_int_equal(buf_append_byte(&buf, '!'), -1);
+	assert_string_equal(buf_cstr(&buf), "ewxyz");
+	assert_true(buf.data == memory);
+}
+
+static void
 cursor_reads_what_was_put(void **state)
 {
 	static const uint64_t varints[] = { 0, 1, 127, 128, 16383, 16384, UINT64_MAX };
@@ -408,6 +426,7 @@ main(void)
 		cmocka_unit_test(knows_utf8),
 		cmocka_unit_test(buf_is_a_queue_of_bytes),
 		cmocka_unit_test(buf_keeps_its_ceiling),
+		cmocka_unit_test(buf_lives_in_memory_of_the_caller),
 		cmocka_unit_test(cursor_reads_what_was_put),
 		cmocka_unit_test(cursor_fails_for_good),
 		cmocka_unit_test(arena_has_a_ceiling),
