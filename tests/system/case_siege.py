@@ -1,4 +1,5 @@
 """Slow attackers beside an honest sender."""
+import math
 import os
 import smtplib
 import subprocess
@@ -8,7 +9,7 @@ import time
 from chapar import check, lmtp_route, wait_for
 
 ATTACKERS = int(os.environ.get("CHAPAR_ATTACKERS", "200"))
-LETTERS = 150
+LETTERS = 200
 ROUNDS = 5
 TIMES_MAX = 3
 LETTER = "Subject: honest\r\n\r\n" + "The quick brown fox jumps over the lazy dog.\r\n" * 20
@@ -27,7 +28,7 @@ def latencies(server):
 
 
 def p99(took):
-    return took[int(len(took) * 0.99) - 1]
+    return took[math.ceil(len(took) * 0.99) - 1]
 
 
 class Attackers:
