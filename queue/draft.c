@@ -7,10 +7,6 @@
 #include "relay/base/must.h"
 
 enum {
-	CHUNK_BYTES_MIN = 4 << 10,
-	CHUNK_BYTES_FIRST = 16 << 10,
-	CHUNK_BYTES_NEXT = 256 << 10,
-	HINT_EXTRA_BYTES = 1 << 10,     /* trace fields come on top of SIZE */
 	STREAM_AFTER_BYTES = 256 << 10, /* what is smaller is written in one piece */
 	KEEP_BYTES_MAX = 1 << 20,       /* what is larger does not stay in memory */
 	MESSAGE_BYTES_EXTRA = 4096,
@@ -40,75 +36,6 @@ draft_of(const struct queue_draft *face)
 	return container_of(face, struct draft, face);
 }
 
-/* ---- memory --------------------------------------------------------------- */
-
-static bool
-has_room(const struct draft *draft, size_t bytes)
-{
-	return draft->never_streams || body_budget_has_room(&draft->port->spool->budget, bytes);
-}
-
-static size_t
-next_capacity(const struct draft *draft)
-{
-	size_t max = draft->port->spool->chunk_bytes_max;
-	size_t wanted = CHUNK_BYTES_NEXT;
-
-	if (draft->chunk_count == 0)
-		wanted = CHUNK_BYTES_FIRST;
-	if (draft->size_hint > 0 && draft->size_hint + HINT_EXTRA_BYTES > draft->bytes)
-		wanted = (size_t)(draft->size_hint + HINT_EXTRA_BYTES - draft->bytes);
-	if (wanted < CHUNK_BYTES_MIN)
-		wanted = CHUNK_BYTES_MIN;
-	return wanted < max ? wanted : max;
-}
-
-static void
-stop_waiting(struct draft *draft)
-{
-	if (draft->waits_in)
-		TAILQ_REMOVE(draft->waits_in, draft, wait_link);
-	draft->waits_in = NULL;
-}
-
-/* Says that it waits before it looks again, so that no release goes unseen. */
-static bool
-wait_for_room(struct draft *draft, size_t bytes)
-{
-	struct port *port = draft->port;
-	struct spool *spool = port->spool;
-
-	if (!draft->waits_in) {
-		TAILQ_INSERT_TAIL(&port->waiting, draft, wait_link);
-		draft->waits_in = &port->waiting;
-	}
-	atomic_store(&port->waits_for_room, true);
-	atomic_store(&spool->budget.wanted, true);
-	if (has_room(draft, bytes)) {
-		stop_waiting(draft);
-		return false;
-	}
-	if (!atomic_exchange(&spool->evict_wanted, true))
-		inbox_send(spool->inbox, &spool->evict_item);
-	return true;
-}
-
-void
-draft_room_arrived(struct inbox_item *item)
-{
-	struct port *port = container_of(item, struct port, room_item);
-	struct draft *draft;
-
-	atomic_store(&port->room_sent, false);
-	TAILQ_FOREACH(draft, &port->waiting, wait_link)
-		draft->waits_in = &port->waking;
-	TAILQ_CONCAT(&port->waking, &port->waiting, wait_link);
-	while ((draft = TAILQ_FIRST(&port->waking)) != NULL) {
-		stop_waiting(draft);
-		draft->events.room(draft->ctx);
-	}
-}
-
 /* ---- chunks -------------------------------------------------------------------- */
 
 static struct draft_chunk *
@@ -126,6 +53,7 @@ add_chunk(struct draft *draft, size_t capacity)
 		.place = PLACE_NONE,
 	};
 	draft->open_chunk = added->chunk;
+	draft_has_grown(draft, capacity);
 	return added;
 }
 
@@ -234,15 +162,11 @@ stream_chunks(struct draft *draft)
 		submit_chunk(draft, draft->submitted_count++);
 }
 
-/*
- * There is no memory for more.  What it holds goes to the disk, however little it
- * is, and does not stay in memory: else drafts that all wait would wait for each
- * other for ever.
- */
-static void
-relieve(struct draft *draft)
+void
+draft_relieve(struct draft *draft)
 {
 	draft->is_pressed = true;
+	seal_open_chunk(draft);
 	stream_chunks(draft);
 	for (uint32_t i = 0; i < draft->chunk_count; i++) {
 		if (!place_is_none(draft->chunks[i].place))
@@ -294,14 +218,11 @@ draft_append(struct queue_draft *face, struct span bytes)
 		return SIZE_MAX;
 	while (taken < bytes.len) {
 		if (!draft->open_chunk) {
-			size_t capacity = next_capacity(draft);
+			size_t capacity = draft_next_capacity(draft);
 
 			stream_chunks(draft);
-			if (!has_room(draft, capacity)) {
-				relieve(draft);
-				if (wait_for_room(draft, capacity))
-					break;
-			}
+			if (!draft_takes_room(draft, capacity))
+				break;
 			(void)add_chunk(draft, capacity);
 		}
 		size_t count = body_chunk_append(draft->open_chunk, span_skip(bytes, taken));
@@ -347,7 +268,8 @@ draft_digest64(const struct queue_draft *face)
 static void
 draft_free(struct draft *draft)
 {
-	stop_waiting(draft);
+	draft_stop_waiting(draft);
+	draft_is_over(draft);
 	LIST_REMOVE(draft, link);
 	digest_fini(&draft->digest);
 	for (uint32_t i = 0; i < draft->chunk_count; i++)
@@ -403,7 +325,8 @@ draft_abort(struct queue_draft *face)
 
 	must(!draft->aborted);
 	draft->aborted = true;
-	stop_waiting(draft);
+	draft_stop_waiting(draft);
+	draft_is_over(draft);
 	if (draft->waiting_count == 0)
 		draft_end_abort(draft);
 }
@@ -438,7 +361,8 @@ draft_commit(struct queue_draft *face, struct envelope *envelope,
 	struct draft *draft = draft_of(face);
 	struct token token;
 
-	stop_waiting(draft);
+	draft_stop_waiting(draft);
+	draft_is_over(draft);
 	draft->commit_call = done_call_new(draft->port, done, ctx, &token);
 	draft->commit_envelope = envelope;
 	if (terms)

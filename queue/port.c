@@ -72,6 +72,7 @@ port_open(struct queue *face, struct loop *loop)
 	port->room_item.run = draft_room_arrived;
 	token_table_init(&port->calls, CALL_COUNT_MAX);
 	LIST_INIT(&port->drafts);
+	LIST_INIT(&port->holding_much);
 	LIST_INIT(&port->readers);
 	STAILQ_INIT(&port->reads_waiting);
 	TAILQ_INIT(&port->waiting);

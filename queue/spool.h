@@ -38,6 +38,7 @@ struct port {
 	struct inbox *inbox;
 	struct token_table calls;
 	LIST_HEAD(, draft) drafts;
+	LIST_HEAD(, draft) holding_much;        /* of memory that the disk could hold */
 	LIST_HEAD(, body_reader) readers;
 	STAILQ_HEAD(, pinned_read) reads_waiting;
 	uint32_t read_count;            /* with the reader threads */
@@ -119,10 +120,12 @@ struct draft {
 	struct body_chunk *open_chunk;  /* the last of chunks, being filled */
 	struct commit_stream stream;
 	enum queue_result result;       /* DONE while all is well */
+	LIST_ENTRY(draft) much_link;
 	TAILQ_ENTRY(draft) wait_link;
 	struct waiting_drafts *waits_in;        /* NULL: it does not wait */
 	bool never_streams;             /* a notification: one record with its marks */
-	bool is_pressed;                /* it had to wait for memory: it keeps none */
+	bool is_pressed;                /* memory was scarce: it keeps none */
+	bool holds_much;                /* it is in the port's list of those */
 	bool aborted;
 	char *transid, *owner;          /* ours, or NULL */
 
@@ -169,6 +172,16 @@ struct token draft_commit(struct queue_draft *draft, struct envelope *envelope,
     const struct queue_commit_terms *terms, queue_done *done, void *ctx);
 void draft_abort(struct queue_draft *draft);
 void draft_park(struct queue_draft *draft);
+
+/* Give all that it holds to the disk, and keep nothing of what comes. */
+void draft_relieve(struct draft *draft);
+
+/* draft_room.c: memory for drafts.  A chunk is made only when takes_room() said yes. */
+size_t draft_next_capacity(const struct draft *draft);
+bool draft_takes_room(struct draft *draft, size_t bytes);
+void draft_has_grown(struct draft *draft, size_t capacity);
+void draft_is_over(struct draft *draft);
+void draft_stop_waiting(struct draft *draft);
 void draft_room_arrived(struct inbox_item *item);
 
 /* ---- the spool -------------------------------------------------------------- */

@@ -165,5 +165,26 @@ def test_slow_body(site):
     check(29 < took < 36, f"after {took:.0f} s")
 
 
+def test_half_letters(site):
+    """Forty strangers with a quarter of a megabyte of a letter each, and then nothing: others do not feel it."""
+    relay = site.relay("relay1", 1, lmtp_route([site.address(9) + ":2424"]),
+                       accept='accept { relay_from = {"127.1.0.0/16"} }\n', extra="queue { body_memory = 8M }\n")
+    relay.start()
+    halves = [Client(site.address(1), f"127.3.{number}.1") for number in range(40)]
+    for client in halves:
+        client.reply()
+        client.say("EHLO half.example")
+        client.say("MAIL FROM:<a@example.org>")
+        client.say(f"RCPT TO:<{USER}>")
+        client.socket.sendall(b"BDAT 40000000\r\n" + b"x" * 255_000)
+    for _ in range(5):
+        time.sleep(0.5)
+        check(load(relay)["level"] != "red", str(load(relay)))
+        swaks(site.address(1) + ":2525", "--local-interface", "127.1.0.1")
+    check(relay.queue_length() == 5, "an honest letter is not there")
+    for client in halves:
+        client.close()
+
+
 # They measure time.
 test_overload_by_stages.races = test_slow_body.races = False

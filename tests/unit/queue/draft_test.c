@@ -170,6 +170,50 @@ drafts_share_the_memory(void **state)
 	assert_int_equal(memory_of(fixture), 0);
 }
 
+/*
+ * Somebody who sends half a letter and no more must not hold memory that others need: before
+ * there is none left, what drafts hold goes to the disk, also that of the silent ones.
+ */
+static void
+silent_drafts_hold_no_memory(void **state)
+{
+	struct fixture *fixture = *state;
+	struct queue_draft *drafts[12];
+	struct envelope *envelope;
+	queue_id ids[12];
+
+	for (size_t i = 0; i < 12; i++) {
+		drafts[i] = begin(fixture, &ids[i]);
+		assert_int_equal(append_to(drafts[i], ids[i], 200 << 10), 200 << 10);
+		rig_run(&fixture->rig);
+		assert_true(memory_of(fixture) <= (1 << 20) / 10 * 9);
+	}
+	assert_int_equal(fixture->room_count, 0);
+	/* All at once, so that memory is scarce before any of it is on the disk. */
+	for (size_t total = 210 << 10; total <= 250 << 10; total += 10 << 10)
+		for (size_t i = 0; i < 12; i++)
+			(void)append_to(drafts[i], ids[i], total);
+	for (int round = 0; round < 20; round++) {
+		rig_run(&fixture->rig);
+		for (size_t i = 0; i < 12; i++)
+			(void)append_to(drafts[i], ids[i], 250 << 10);
+	}
+	rig_run(&fixture->rig);
+	assert_true(memory_of(fixture) <= (1 << 20) / 8 * 5);
+	for (size_t i = 0; i < 12; i++) {
+		struct rig_answer answer = { 0 };
+
+		assert_int_equal(append_to(drafts[i], ids[i], 300 << 10), 300 << 10);
+		rig_run(&fixture->rig);
+		envelope = rig_envelope("a@example.org", "b@example.net");
+		(void)queue_commit(&drafts[i], &envelope, NULL, rig_done, &answer);
+		rig_run(&fixture->rig);
+		assert_int_equal(answer.result, QUEUE_DONE);
+	}
+	for (size_t i = 0; i < 12; i++)
+		assert_int_equal(rig_read(&fixture->rig, ids[i], 300 << 10), QUEUE_DONE);
+}
+
 static void
 the_cache_is_bounded(void **state)
 {
@@ -220,6 +264,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(a_large_body_takes_little_memory, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_is_too_large_fails, setup, teardown),
 		cmocka_unit_test_setup_teardown(drafts_share_the_memory, setup, teardown),
+		cmocka_unit_test_setup_teardown(silent_drafts_hold_no_memory, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_cache_is_bounded, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_closing_port_leaves_nothing, setup, teardown),
 	};
