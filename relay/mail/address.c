@@ -266,7 +266,8 @@ address_parse_forward_path(struct address *address_out, struct span path, bool u
 
 	if (!open_path(path, &inside))
 		return ADDRESS_BAD;
-	if (span_equal_nocase(inside, SPAN("postmaster"))) {
+	/* RFC 5321 section 4.1.1.3: alone, without a route before it. */
+	if (span_equal_nocase(path, SPAN("<postmaster>"))) {
 		*address_out = null_address;
 		address_out->local = SPAN("postmaster");
 		return ADDRESS_OK;
