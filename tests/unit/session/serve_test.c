@@ -151,12 +151,13 @@ test_deadlines(void **state)
 		rig.settings.command_timeout_ms = deadline_cases[i].command_ms;
 		rig.settings.data_timeout_ms = deadline_cases[i].data_ms;
 		rig.settings.session_timeout_ms = deadline_cases[i].session_ms;
+		/* Before the first deadline begins: a busy machine may hear of the banner late. */
+		begun_ms = loop_now_ms(rig.loop);
 		rig_call(&rig);
 		if (deadline_cases[i].before[0])
 			greet(&rig);
 		say(&rig, deadline_cases[i].before);
 		HEAR(&rig, deadline_cases[i].heard);
-		begun_ms = loop_now_ms(rig.loop);
 		trickle(&rig, deadline_cases[i].trickled, deadline_cases[i].again);
 		HEAR(&rig, "421 4.4.2 ");
 		assert_true(loop_now_ms(rig.loop) - begun_ms >= deadline_cases[i].least_ms);
@@ -222,13 +223,18 @@ flood(struct rig *rig, const char *line, size_t *held_max_out)
 	return sent_total;
 }
 
+/* Lines heard since the last call, which forgets them: there are very many. */
 static size_t
-count_lines(struct span text)
+take_lines(struct rig *rig)
 {
+	struct span text;
 	size_t count = 0;
 
+	listen_once(rig);
+	text = buf_span(&rig->heard);
 	for (size_t i = 0; i < text.len; i++)
 		count += text.data[i] == '\n';
+	buf_clear(&rig->heard);
 	return count;
 }
 
@@ -236,7 +242,7 @@ static void
 test_who_does_not_read_is_not_read(void **state)
 {
 	struct rig rig;
-	size_t sent, held_max, lines;
+	size_t sent, held_max, lines = 0;
 
 	(void)state;
 	rig_open(&rig);
@@ -250,10 +256,8 @@ test_who_does_not_read_is_not_read(void **state)
 	    SMTP_SERVER_INPUT_BYTES_MIN);
 	assert_true(conn_input_is_paused(rig.conn));
 	/* When it reads at last, every command has its reply. */
-	lines = sent / 6;
-	assert_true(RUN_UNTIL(rig.loop, (listen_once(&rig),
-	    count_lines(buf_span(&rig.heard)) >= lines)));
-	assert_int_equal(count_lines(buf_span(&rig.heard)), lines);
+	assert_true(RUN_UNTIL(rig.loop, (lines += take_lines(&rig)) >= sent / 6));
+	assert_int_equal(lines, sent / 6);
 	rig_close(&rig);
 }
 
@@ -262,7 +266,7 @@ test_not_read_while_a_question_is_open(void **state)
 {
 	const struct reply answer = { 250, "2.1.0", "late" };
 	struct rig rig;
-	size_t sent, held_max;
+	size_t sent, held_max, lines = 0;
 
 	(void)state;
 	rig_open(&rig);
@@ -276,8 +280,7 @@ test_not_read_while_a_question_is_open(void **state)
 	assert_true(sent < FLOOD_BYTES / 2);
 	assert_true(held_max <= SMTP_SERVER_INPUT_BYTES_MIN);
 	serve_answer(rig.serve, &answer);
-	assert_true(RUN_UNTIL(rig.loop, (listen_once(&rig),
-	    count_lines(buf_span(&rig.heard)) >= sent / 6 + 1)));
+	assert_true(RUN_UNTIL(rig.loop, (lines += take_lines(&rig)) >= sent / 6 + 1));
 	rig_close(&rig);
 }
 
