@@ -267,7 +267,7 @@ def test_testssl(site):
     for words, port in (([], SMTPS), (["-t", "smtp"], STARTTLS)):
         report = os.path.join(site.path, f"testssl-{port}.json")
         run([program, "--quiet", "--color", "0", "--warnings", "off", "--nodns", "none", "--jsonfile",
-             report, *words, f"{ip}:{port}"], seconds=400, env=env, good=None)
+             report, *words, f"{ip}:{port}"], seconds=1500, env=env, good=None)
         bad = [it for it in findings(report) if it[0] in ("MEDIUM", "HIGH", "CRITICAL", "FATAL")
                and not it[1].startswith(OF_A_PRIVATE_CA)]
         check(not bad, f"port {port}: {bad}")
