@@ -121,13 +121,12 @@ serve_set_deadline(struct serve *serve, uint64_t delay_ms)
  * between them is the client's; the time in which we do not read is not.
  */
 static void
-serve_count_body(struct serve *serve, enum smtp_server_stage stage, size_t bytes, bool reads)
+serve_count_body(struct serve *serve, size_t bytes, bool reads)
 {
 	uint64_t now = loop_now_ms(serve->loop);
 
-	if (stage != SMTP_SERVER_STAGE_BODY) {
-		if (!smtp_server_has_transaction(serve->server))
-			serve->body_began_ms = serve->body_rest_ms = 0;
+	if (!smtp_server_has_body(serve->server)) {
+		serve->body_began_ms = serve->body_rest_ms = 0;
 		return;
 	}
 	if (serve->body_began_ms == 0) {
@@ -143,6 +142,20 @@ serve_count_body(struct serve *serve, enum smtp_server_stage stage, size_t bytes
 	}
 }
 
+/* For the next command.  Between chunks the pace of their message goes on. */
+static uint64_t
+serve_command_time_ms(const struct serve *serve)
+{
+	uint64_t command_ms = serve->settings.command_timeout_ms;
+
+	if (serve->body_began_ms == 0)
+		return command_ms;
+
+	uint64_t body_ms = serve_body_time_ms(serve);
+
+	return body_ms < command_ms ? body_ms : command_ms;
+}
+
 /*
  * A command line has one deadline for all of it, so that a byte a minute holds nobody's
  * place; a body has one for each bit of progress, and for its pace; while we think there
@@ -156,7 +169,7 @@ serve_update_deadline(struct serve *serve, enum smtp_server_wants wants, size_t 
 	bool same = stage == serve->stage && count == serve->command_count;
 	bool reads = wants == SMTP_SERVER_WANTS_INPUT;
 
-	serve_count_body(serve, stage, progress, reads);
+	serve_count_body(serve, progress, reads);
 	serve->stage = stage;
 	serve->command_count = count;
 	if (!reads || serve->closing) {
@@ -167,7 +180,7 @@ serve_update_deadline(struct serve *serve, enum smtp_server_wants wants, size_t 
 	if (serve->has_deadline && same && !(stage == SMTP_SERVER_STAGE_BODY && progress > 0))
 		return;
 	serve_set_deadline(serve, stage == SMTP_SERVER_STAGE_BODY
-	    ? serve_body_time_ms(serve) : serve->settings.command_timeout_ms);
+	    ? serve_body_time_ms(serve) : serve_command_time_ms(serve));
 }
 
 static void

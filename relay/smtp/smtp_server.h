@@ -263,6 +263,10 @@ void smtp_server_hang_up(struct smtp_server *server, const struct reply *reply);
 void smtp_server_drain(struct smtp_server *server, const char *status, const char *text);
 
 bool smtp_server_has_transaction(const struct smtp_server *server);
+
+/* In a body, or between two chunks of one. */
+bool smtp_server_has_body(const struct smtp_server *server);
+
 bool smtp_server_is_tls(const struct smtp_server *server);
 bool smtp_server_is_extended(const struct smtp_server *server);      /* greeted by EHLO or LHLO */
 bool smtp_server_is_authenticated(const struct smtp_server *server);

@@ -166,6 +166,50 @@ test_deadlines(void **state)
 	}
 }
 
+static const struct {
+	const char *name, *begins, *piece;
+} pace_cases[] = {
+	{ "octets of DATA", "DATA\r\n", "x" },
+	/* Each ends before a deadline of its own could pass: the pace is that of the message. */
+	{ "chunks of an octet", "BDAT 1\r\nx", "BDAT 1\r\nx" },
+	{ "octets of a chunk", "BDAT 100000\r\n", "x" },
+	{ "silence between chunks", "BDAT 1\r\nx", "" },
+};
+
+/* A body that is slower than it may be ends the session, whatever it is cut into. */
+static void
+test_pace(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof(pace_cases) / sizeof(pace_cases[0]); i++) {
+		struct rig rig;
+		uint64_t end_ms;
+
+		print_message("%s\n", pace_cases[i].name);
+		rig_open(&rig);
+		rig.settings.body_bytes_second_min = 1000;
+		rig.settings.body_grace_ms = 200;
+		rig_call(&rig);
+		greet(&rig);
+		say(&rig, "MAIL FROM:<>\r\nRCPT TO:<b@c>\r\n");
+		HEAR(&rig, "250 2.1.5");
+		say(&rig, pace_cases[i].begins);
+		end_ms = loop_now_ms(rig.loop) + TEST_WAIT_MS;
+		while (!rig.ended && !rig.heard_end && loop_now_ms(rig.loop) < end_ms) {
+			uint64_t next_ms = loop_now_ms(rig.loop) + 20;
+
+			(void)send(rig.fd, pace_cases[i].piece, strlen(pace_cases[i].piece),
+			    MSG_NOSIGNAL);
+			while (loop_now_ms(rig.loop) < next_ms)
+				loop_turn(rig.loop, 5);
+			listen_once(&rig);
+		}
+		HEAR(&rig, "421 4.4.2 ");
+		wait_ended(&rig, SERVE_END_TIMEOUT);
+		rig_close(&rig);
+	}
+}
+
 static void
 test_no_deadline_while_we_think(void **state)
 {
@@ -580,6 +624,7 @@ main(void)
 		cmocka_unit_test(test_client_vanishes),
 		cmocka_unit_test(test_answers_behind_a_half_close),
 		cmocka_unit_test(test_deadlines),
+		cmocka_unit_test(test_pace),
 		cmocka_unit_test(test_no_deadline_while_we_think),
 		cmocka_unit_test(test_who_does_not_read_is_not_read),
 		cmocka_unit_test(test_not_read_while_a_question_is_open),
