@@ -226,12 +226,12 @@ crew_worker_open(struct crew_worker *worker, struct crew_address *address, struc
 {
 	struct crew_socket *socket = mem_alloc(sizeof(*socket));
 	struct endpoint to_bind = worker->number == 0 ? address->asked : address->real;
-	bool inherited = address->inherited_fd >= 0;
+	const int inherited_fd = address->inherited_fd;
 	struct listener_settings settings = {
 		.addresses = &to_bind,
-		.address_count = inherited ? 0 : 1,
-		.inherited_fds = &address->inherited_fd,
-		.inherited_fd_count = inherited ? 1 : 0,
+		.address_count = inherited_fd >= 0 ? 0 : 1,
+		.inherited_fds = &inherited_fd,
+		.inherited_fd_count = inherited_fd >= 0 ? 1 : 0,
 		.reuse_port = !address->one_acceptor,
 	};
 
