@@ -13,18 +13,6 @@ hop_watch_init(struct hop_watch *watch, struct span hostname)
 	};
 }
 
-/* The word behind KEYWORD, which stands between blanks; false when it is not there. */
-static bool
-word_behind(struct span field, struct span keyword, struct span *word_out)
-{
-	struct span rest = field;
-	struct span word;
-
-	while (span_take_word(&rest, &word))
-		if (span_equal_nocase(word, keyword) && span_take_word(&rest, word_out))
-			return true;
-	return false;
-}
 
 static struct span
 without_ends(struct span word)
@@ -36,22 +24,39 @@ without_ends(struct span word)
 	return word;
 }
 
+/*
+ * Whether a "by" is followed by our name and an "id" by an id of our form.  Each is looked at, for
+ * a client may call itself by one of these words.
+ */
+static bool
+is_hop_of(struct span field, struct span hostname)
+{
+	struct span rest = field, before = span_first(field, 0), word;
+	bool by_us = false, id_of_ours = false;
+	queue_id id;
+
+	while (span_take_word(&rest, &word)) {
+		if (span_equal_nocase(before, SPAN("by")))
+			by_us |= span_equal_nocase(word, hostname);
+		else if (span_equal_nocase(before, SPAN("id")))
+			id_of_ours |= queue_id_parse(without_ends(word), &id);
+		before = word;
+	}
+	return by_us && id_of_ours;
+}
+
 /* One whole Received field. */
 static void
 hop_watch_judge(struct hop_watch *watch)
 {
 	struct span field = span_make(watch->field, watch->len);
-	struct span word;
-	queue_id id;
 
 	for (size_t i = 0; i < watch->len; i++)
 		if (strchr("\t\r\n", watch->field[i]))
 			watch->field[i] = ' ';
 	if (++watch->received_count > HOP_WATCH_RECEIVED_COUNT_MAX)
 		watch->found = HOP_LOOP_TOO_LONG;
-	if (!word_behind(field, SPAN("by"), &word) || !span_equal_nocase(word, watch->hostname))
-		return;
-	if (word_behind(field, SPAN("id"), &word) && queue_id_parse(without_ends(word), &id))
+	if (is_hop_of(field, watch->hostname))
 		watch->found = HOP_LOOP_OWN;
 }
 

@@ -35,6 +35,10 @@ static const struct {
 	{ "no id", "Received: by relay.example with ESMTP; x\r\n\r\n", HOP_LOOP_NONE },
 	{ "a name of any case", "RECEIVED: by RELAY.EXAMPLE id 0CZ7F2QK8M3AB for <a@site.example>;"
 	  " x\r\n\r\n", HOP_LOOP_OWN },
+	{ "a client that calls itself by", "Received: from by ([192.0.2.1])\r\n\tby relay.example "
+	  "with ESMTP id 0CZ7F2QK8M3AB; x\r\n\r\n", HOP_LOOP_OWN },
+	{ "a client that calls itself id", "Received: from id (id [192.0.2.1])\r\n\tby "
+	  "relay.example with ESMTP id 0CZ7F2QK8M3AB; x\r\n\r\n", HOP_LOOP_OWN },
 	{ "in the body it is text", "Subject: x\r\n\r\n" FOR("a@site.example"), HOP_LOOP_NONE },
 	{ "in another field it is text", "X-Received: y\r\n by relay.example id 0CZ7F2QK8M3AB "
 	  "for <a@site.example>\r\n\r\n", HOP_LOOP_NONE },

@@ -1,0 +1,161 @@
+/*
+ * The time that a client has in its session: deadlines of lines and bodies, and their pace.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include <cmocka.h>
+
+#include "tests/unit/session/serve_rig.h"
+
+/* Says TEXT octet by octet, one every 20 ms, until the session has ended. */
+static void
+trickle(struct rig *rig, const char *text, bool again)
+{
+	uint64_t end_ms = loop_now_ms(rig->loop) + TEST_WAIT_MS;
+	size_t at = 0, len = strlen(text);
+
+	while (!rig->ended && !rig->heard_end && loop_now_ms(rig->loop) < end_ms) {
+		uint64_t next_ms = loop_now_ms(rig->loop) + 20;
+
+		if (at < len)
+			(void)send(rig->fd, text + at++, 1, MSG_NOSIGNAL);
+		if (at == len && again)
+			at = 0;
+		while (loop_now_ms(rig->loop) < next_ms)
+			loop_turn(rig->loop, 5);
+		listen_once(rig);
+	}
+}
+
+static const struct {
+	const char *name, *before, *heard;
+	const char *trickled;
+	bool again;
+	uint64_t command_ms, data_ms, session_ms;
+	uint64_t least_ms;
+} deadline_cases[] = {
+	/* An octet now and then does not move it. */
+	{ "a command line", "", "220 ", "N", true, 200, 10000, 0, 150 },
+	{ "silence", "", "220 ", "", false, 150, 10000, 0, 100 },
+	{ "whole commands move it, then silence", "", "220 ", "NOOP\r\nNOOP\r\nNOOP\r\n", false,
+	    250, 10000, 0, 500 },
+	{ "a body without progress", "MAIL FROM:<>\r\nRCPT TO:<b@c>\r\nDATA\r\n", "354 ",
+	    "", false, 10000, 150, 0, 100 },
+	{ "a body with progress, then without", "MAIL FROM:<>\r\nRCPT TO:<b@c>\r\n"
+	    "DATA\r\n", "354 ", "xxxxxxxxxxxxxxxxxxxxx", false, 10000, 250, 0, 500 },
+	{ "the session as a whole", "", "220 ", "NOOP\r\n", true, 10000, 10000, 300, 250 },
+};
+
+static void
+test_deadlines(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof(deadline_cases) / sizeof(deadline_cases[0]); i++) {
+		struct rig rig;
+		uint64_t begun_ms;
+
+		print_message("%s\n", deadline_cases[i].name);
+		rig_open(&rig);
+		rig.settings.command_timeout_ms = deadline_cases[i].command_ms;
+		rig.settings.data_timeout_ms = deadline_cases[i].data_ms;
+		rig.settings.session_timeout_ms = deadline_cases[i].session_ms;
+		/* Before the first deadline begins: a busy machine may hear of the banner late. */
+		begun_ms = loop_now_ms(rig.loop);
+		rig_call(&rig);
+		if (deadline_cases[i].before[0])
+			greet(&rig);
+		say(&rig, deadline_cases[i].before);
+		HEAR(&rig, deadline_cases[i].heard);
+		trickle(&rig, deadline_cases[i].trickled, deadline_cases[i].again);
+		HEAR(&rig, "421 4.4.2 ");
+		assert_true(loop_now_ms(rig.loop) - begun_ms >= deadline_cases[i].least_ms);
+		wait_ended(&rig, SERVE_END_TIMEOUT);
+		rig_close(&rig);
+	}
+}
+
+static const struct {
+	const char *name, *begins, *piece;
+} pace_cases[] = {
+	{ "octets of DATA", "DATA\r\n", "x" },
+	/* Each ends before a deadline of its own could pass: the pace is that of the message. */
+	{ "chunks of an octet", "BDAT 1\r\nx", "BDAT 1\r\nx" },
+	{ "octets of a chunk", "BDAT 100000\r\n", "x" },
+	{ "silence between chunks", "BDAT 1\r\nx", "" },
+};
+
+/* A body that is slower than it may be ends the session, whatever it is cut into. */
+static void
+test_pace(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof(pace_cases) / sizeof(pace_cases[0]); i++) {
+		struct rig rig;
+		uint64_t end_ms;
+
+		print_message("%s\n", pace_cases[i].name);
+		rig_open(&rig);
+		rig.settings.body_bytes_second_min = 1000;
+		rig.settings.body_grace_ms = 200;
+		rig_call(&rig);
+		greet(&rig);
+		say(&rig, "MAIL FROM:<>\r\nRCPT TO:<b@c>\r\n");
+		HEAR(&rig, "250 2.1.5");
+		say(&rig, pace_cases[i].begins);
+		end_ms = loop_now_ms(rig.loop) + TEST_WAIT_MS;
+		while (!rig.ended && !rig.heard_end && loop_now_ms(rig.loop) < end_ms) {
+			uint64_t next_ms = loop_now_ms(rig.loop) + 20;
+
+			(void)send(rig.fd, pace_cases[i].piece, strlen(pace_cases[i].piece),
+			    MSG_NOSIGNAL);
+			while (loop_now_ms(rig.loop) < next_ms)
+				loop_turn(rig.loop, 5);
+			listen_once(&rig);
+		}
+		HEAR(&rig, "421 4.4.2 ");
+		wait_ended(&rig, SERVE_END_TIMEOUT);
+		rig_close(&rig);
+	}
+}
+
+static void
+test_no_deadline_while_we_think(void **state)
+{
+	const struct reply answer = { 250, "2.1.0", "late" };
+	struct rig rig;
+	uint64_t end_ms;
+
+	(void)state;
+	rig_open(&rig);
+	rig.parks = true;
+	rig.settings.command_timeout_ms = 100;
+	rig_call(&rig);
+	greet(&rig);
+	say(&rig, "MAIL FROM:<>\r\n");
+	assert_true(RUN_UNTIL(rig.loop, rig.parked));
+	end_ms = loop_now_ms(rig.loop) + 300;
+	while (loop_now_ms(rig.loop) < end_ms)
+		loop_turn(rig.loop, 20);
+	assert_int_equal(rig.ended, 0);
+	serve_answer(rig.serve, &answer);
+	HEAR(&rig, "250 2.1.0 late");
+	wait_ended(&rig, SERVE_END_TIMEOUT);
+	rig_close(&rig);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_deadlines),
+		cmocka_unit_test(test_pace),
+		cmocka_unit_test(test_no_deadline_while_we_think),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
