@@ -4,7 +4,7 @@ import socket
 import ssl
 import time
 
-from chapar import check, lmtp_route
+from chapar import ROOT, check, lmtp_route, run, smtp_route
 
 FIRST, SECOND = "relay1.chapar.test", "second.chapar.test"
 
@@ -127,6 +127,57 @@ def test_no_tickets(site):
         context = client(site, version)
         with connect(ip, 2465, context, FIRST) as tls:
             check(not (tls.session and tls.session.has_ticket), f"{version}: a ticket")
+
+
+def foreign_certificate(site, name):
+    """The same name by an authority that nobody here knows."""
+    place = os.path.join(site.path, "other-ca")
+    for words in (("init",), ("issue", name)):
+        run([os.path.join(ROOT, "etc", "chapar-ca"), "-d", place, *words])
+    return place
+
+
+def verdict(site, ip, port, authority, name):
+    """What RCPT for a stranger hears from a client with this certificate, or MAIL, or the handshake."""
+    context = client(site)
+    if name:
+        context.load_cert_chain(os.path.join(authority, name + ".pem"), os.path.join(authority, name + ".key"))
+    try:
+        with connect(ip, port, context, FIRST) as tls:
+            for words in ("EHLO client.example", "MAIL FROM:<a@b.example>", "RCPT TO:<user@far.example>"):
+                tls.sendall(words.encode() + b"\r\n")
+                said = tls.recv(2000).decode()
+                if not said.startswith("250"):
+                    break
+            return words.split()[0], said[:9]
+    except (ssl.SSLError, ConnectionError):
+        return "handshake", ""
+
+
+def test_client_certificates(site):
+    """Who shows a certificate of ours may relay, if it is named; the name alone, by another authority, is nothing."""
+    ip, friend, stranger = site.address(1), "relay9.chapar.test", "relay8.chapar.test"
+    for name in (friend, stranger):
+        site.certificate(name)
+    other = foreign_certificate(site, friend)
+    relay = site.relay("relay1", 1, smtp_route([site.address(2) + ":25"], extra="accept = no"), accept=f"""
+accept {{ relay_certificates = {{"{friend}"}} }}
+""", listeners=f"""
+listener "ask" {{ address = {{"{ip}:2465"}}  tls = implicit }}
+listener "require" {{ address = {{"{ip}:2466"}}  tls = implicit  client_certificate = require }}
+listener "none" {{ address = {{"{ip}:2467"}}  tls = implicit  client_certificate = none }}
+listener "named" {{ address = {{"{ip}:2468"}}  tls = implicit  client_names = {{"{stranger}"}} }}
+""")
+    relay.start()
+    yes, denied = ("RCPT", "250 2.1.5"), ("RCPT", "550 5.7.1")
+    for port, authority, name, wanted in (
+            (2465, site.ca, friend, yes), (2465, site.ca, stranger, denied), (2465, other, friend, denied),
+            (2465, None, None, denied), (2466, site.ca, friend, yes), (2466, site.ca, stranger, denied),
+            (2466, other, friend, ("handshake", "")), (2466, None, None, ("handshake", "")), (2467, site.ca, friend, denied),
+            (2468, site.ca, stranger, denied), (2468, site.ca, friend, ("MAIL", "550 5.7.1")),
+            (2468, None, None, ("MAIL", "550 5.7.1"))):
+        said = verdict(site, ip, port, authority, name)
+        check(said == wanted, f"port {port}, {name} by {authority}: {said}, not {wanted}")
 
 
 test_tickets.races = False                      # it measures time
