@@ -363,8 +363,9 @@ struct queue_outcome {
 	uint32_t rcpt;                  /* its place in the envelope */
 	enum rcpt_state state;          /* RCPT_WAITING: deferred */
 	enum queue_reason reason;       /* of a deferred or uncertain one */
-	enum retry_class class;
+	/* 0: it waits for a host, and its class and place in a schedule stay what they were. */
 	int64_t due_ms;                 /* of a deferred one: the hub's monotonic time */
+	enum retry_class class;
 	bool tried;                     /* counts as an attempt */
 	struct reply reply;             /* the peer's words, or ours; code 0: keep the last ones */
 	struct span host;               /* "mx1.example.net[192.0.2.7]:25"; copied */

@@ -409,15 +409,21 @@ state_apply(struct message_state *state, const struct queue_outcome *outcomes, s
 		uint32_t words = words_of(state, outcome);
 
 		if (outcome->tried) {
-			bool same = rcpt->attempt_count > 0 && rcpt->class == outcome->class;
-
 			rcpt->attempt_count++;
-			rcpt->class_attempt_count = same ? rcpt->class_attempt_count + 1 : 1;
 			add_event(state, words, outcome->rcpt, wall_ms);
+		}
+		/* Who waits for a host, without a time, stays where he is in his schedule. */
+		if (outcome->due_ms != 0) {
+			bool same = rcpt->class_attempt_count > 0 &&
+			    rcpt->class == outcome->class;
+
+			if (outcome->tried)
+				rcpt->class_attempt_count = same ?
+				    rcpt->class_attempt_count + 1 : 1;
+			rcpt->class = outcome->class;
 		}
 		rcpt->state = outcome->state;
 		rcpt->reason = outcome->reason;
-		rcpt->class = outcome->class;
 		rcpt->due_ms = outcome->due_ms;
 		if (words)
 			rcpt->words = words;

@@ -112,6 +112,41 @@ shortened_states_keep_what_counts(void **unused)
 	state_free(&state);
 }
 
+static void
+apply(struct message_state *state, enum retry_class class, int64_t due_ms)
+{
+	state_apply(state, &(struct queue_outcome){ .state = RCPT_WAITING, .class = class,
+	    .due_ms = due_ms, .tried = true }, 1, 99);
+}
+
+/*
+ * Attempts that end because the host is down leave the time to the host: they are counted, and
+ * take the recipient no further along the schedule of a class.
+ */
+static void
+a_host_that_is_down_is_no_step_of_a_schedule(void **unused)
+{
+	struct message_state *state = state_new(1);
+	const struct state_rcpt *rcpt = &state->rcpts[0];
+
+	(void)unused;
+	for (int i = 0; i < 8; i++)
+		apply(state, RETRY_GREYLISTED, 0);
+	assert_int_equal(rcpt->attempt_count, 8);
+	assert_int_equal(rcpt->class_attempt_count, 0);
+	apply(state, RETRY_GREYLISTED, 1000);
+	assert_int_equal(rcpt->class_attempt_count, 1);
+	apply(state, RETRY_CONNECT, 0);
+	assert_int_equal(rcpt->class, RETRY_GREYLISTED);
+	assert_int_equal(rcpt->class_attempt_count, 1);
+	apply(state, RETRY_GREYLISTED, 2000);
+	assert_int_equal(rcpt->class_attempt_count, 2);
+	apply(state, RETRY_OTHER, 3000);
+	assert_int_equal(rcpt->class_attempt_count, 1);
+	assert_int_equal(rcpt->attempt_count, 12);
+	state_free(&state);
+}
+
 /* ---- envelopes ------------------------------------------------------------------ */
 
 static void
@@ -224,6 +259,7 @@ main(void)
 		cmocka_unit_test(states_come_back),
 		cmocka_unit_test(wrong_octets_do_no_harm),
 		cmocka_unit_test(shortened_states_keep_what_counts),
+		cmocka_unit_test(a_host_that_is_down_is_no_step_of_a_schedule),
 		cmocka_unit_test(envelopes_come_back),
 		cmocka_unit_test(replies_have_a_class),
 		cmocka_unit_test(five_days_of_retries),
