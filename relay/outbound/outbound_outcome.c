@@ -165,13 +165,18 @@ host_text(const struct applying *it, const struct job_outcome *outcome)
 	return span_from_cstr(it->destination->hosts[host->host].host->name);
 }
 
-/* No host said anything about this recipient: our own words say what befell us. */
+/*
+ * Where the last host said nothing about this recipient our own words say what befell us; one that
+ * said it cannot take mail now has said that itself.
+ */
 static void
 fill_words(const struct applying *it, struct job_outcome *outcome)
 {
 	const struct job_host *bad = worst_host(it->job);
 
 	if (outcome->decided || !bad)
+		return;
+	if (outcome->fate == CALL_FATE_DEFERRED && bad == &it->job->hosts[outcome->host])
 		return;
 	outcome->host = (uint8_t)(bad - it->job->hosts);
 	reply_set(&outcome->reply, 451, bad->class == RETRY_TLS ? "4.7.5" :

@@ -450,18 +450,51 @@ test_settled_is_not_new(void **state)
 	rig_close(&rig);
 }
 
-/* ---- what the log says of a host that is down ---- */
+/* ---- what the log says ---- */
 
-/* Reads what was logged; true when a deferred line tells a time that is not at once. */
+struct logged {
+	struct log *log;
+	struct log_ring *before;
+	struct buf text;
+	int fd;
+};
+
+static void
+logged_begin(struct logged *logged)
+{
+	logged->fd = memfd_create("log", MFD_CLOEXEC);
+	logged->log = log_new(&(struct log_settings){ .clock = clock_system(), .fd = logged->fd,
+	    .level = LOG_LEVEL_INFO, .synchronous = true });
+	logged->before = log_use(NULL);
+	(void)log_attach(logged->log, NULL);
+	buf_init(&logged->text, 1 << 20);
+}
+
+static void
+logged_end(struct logged *logged)
+{
+	buf_fini(&logged->text);
+	(void)log_use(logged->before);
+	log_free(&logged->log);
+	(void)close(logged->fd);
+}
+
+static struct span
+logged_read(struct logged *logged)
+{
+	buf_clear(&logged->text);
+	assert_int_equal(lseek(logged->fd, 0, SEEK_SET), 0);
+	assert_int_equal(file_read_whole_fd(logged->fd, &logged->text, NULL), 0);
+	return buf_span(&logged->text);
+}
+
+/* True when a deferred line tells a time that is not at once. */
 static bool
-log_tells_a_time(int fd, struct buf *text)
+log_tells_a_time(struct logged *logged)
 {
 	size_t at;
 
-	buf_clear(text);
-	assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
-	assert_int_equal(file_read_whole_fd(fd, text, NULL), 0);
-	for (struct span rest = buf_span(text); span_find(rest, SPAN(" next="), &at);
+	for (struct span rest = logged_read(logged); span_find(rest, SPAN(" next="), &at);
 	    rest = span_skip(rest, at + 6))
 		if (rest.data[at + 6] != '0')
 			return true;
@@ -473,18 +506,12 @@ test_log_of_a_host_that_is_down(void **state)
 {
 	struct rig rig;
 	struct peer peer;
-	struct buf text;
-	struct log *log;
-	struct log_ring *before;
+	struct logged logged;
 	char wanted[64];
 	size_t at;
-	int fd = memfd_create("log", MFD_CLOEXEC);
 
 	(void)state;
-	log = log_new(&(struct log_settings){ .clock = clock_system(), .fd = fd,
-	    .level = LOG_LEVEL_INFO, .synchronous = true });
-	before = log_use(NULL);
-	(void)log_attach(log, NULL);
+	logged_begin(&logged);
 	rig_open(&rig);
 	peer_open(&peer, rig.loop, 0);
 	snprintf(wanted, sizeof(wanted), " host=127.0.0.1[127.0.0.1]:%u ", peer.port);
@@ -492,20 +519,46 @@ test_log_of_a_host_that_is_down(void **state)
 	rig_configure(&rig, &peer, 1, false);
 	queue_start(rig.queue);
 	rig_submit(&rig, "ann@example.org", 1, 100);
-	buf_init(&text, 1 << 20);
-	for (int turn = 0; turn < 200 && !log_tells_a_time(fd, &text); turn++)
+	for (int turn = 0; turn < 200 && !log_tells_a_time(&logged); turn++)
 		rig_turn(&rig, 1);
-	assert_true(span_find(buf_span(&text), SPAN("event=deferred"), &at));
+	assert_true(span_find(buf_span(&logged.text), SPAN("event=deferred"), &at));
 	/* Its breaker is open: the line says when the host is asked again. */
-	assert_true(log_tells_a_time(fd, &text));
-	assert_true(span_find(buf_span(&text), span_from_cstr(wanted), &at));
+	assert_true(log_tells_a_time(&logged));
+	assert_true(span_find(buf_span(&logged.text), span_from_cstr(wanted), &at));
 	rig_stop(&rig, 200);
 	rig_turn(&rig, 5);
 	rig_close(&rig);
-	buf_fini(&text);
-	(void)log_use(before);
-	log_free(&log);
-	(void)close(fd);
+	logged_end(&logged);
+}
+
+/* A host that talks, but takes no mail now: its own words are what is told, code and status too. */
+static void
+test_log_of_a_host_that_is_full(void **state)
+{
+	struct rig rig;
+	struct peer peer;
+	struct logged logged;
+	size_t at;
+
+	(void)state;
+	logged_begin(&logged);
+	rig_open(&rig);
+	peer_open(&peer, rig.loop, 0);
+	peer.at = AT_MAIL;
+	peer.reply = "452 4.3.1 no room";
+	peer.times = 1;
+	rig_configure(&rig, &peer, 1, false);
+	queue_start(rig.queue);
+	rig_submit(&rig, "ann@example.org", 1, 100);
+	rig_until(&rig, 0);
+	if (!span_find(logged_read(&logged),
+	    SPAN("code=452 status=4.3.1 reply=\"no room\""), &at))
+		fail_msg("%.*s", SPAN_ARGS(buf_span(&logged.text)));
+	rig_stop(&rig, 200);
+	rig_turn(&rig, 5);
+	peer_close(&peer);
+	rig_close(&rig);
+	logged_end(&logged);
 }
 
 /* With OUTBOUND_TEST_LOG set the log's lines appear on standard error. */
@@ -534,6 +587,7 @@ main(void)
 		cmocka_unit_test(test_stages),
 		cmocka_unit_test(test_settled_is_not_new),
 		cmocka_unit_test(test_log_of_a_host_that_is_down),
+		cmocka_unit_test(test_log_of_a_host_that_is_full),
 	};
 
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
