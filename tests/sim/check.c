@@ -2,7 +2,9 @@
  * What must be true in the end, whatever happened (RELIABILITY.md, C1 to C6):
  *   - a recipient of an acknowledged letter has it, once and octet by octet; or, having no box,
  *     is told of to the sender;
- *   - nobody has a letter twice, acknowledged or not, nor one that was not for them;
+ *   - nobody has a letter twice, acknowledged or not, nor one that was not for them, nor one
+ *     whose end was never sent;
+ *   - before a letter stand the trace fields of four machines, and nothing else;
  *   - no notification speaks of somebody who has a box.
  */
 #include <stdio.h>
@@ -46,9 +48,38 @@ letter_number(struct span message, size_t *number_out)
 	return true;
 }
 
-/* The octets in the box are those of the letter, with LF for CRLF and From_ lines quoted. */
+/* The From_ line, Return-Path, Delivered-To and a Received field for each hop, in this order. */
 static bool
-body_is_whole(const struct letters *letters, size_t number, struct span message)
+is_our_trace(struct span head)
+{
+	static const char *const fields[] = {
+		"From ", "Return-Path: <", "Delivered-To: ", "Received: ", "Received: ",
+		"Received: ",
+	};
+	size_t count = 0;
+
+	while (head.len > 0) {
+		struct span line = span_first(head, find(head, "\n"));
+		bool folded = line.len > 0 && (line.data[0] == '\t' || line.data[0] == ' ');
+
+		if (line.len == head.len)
+			return false;
+		head = span_skip(head, line.len + 1);
+		if (folded && count > 3)
+			continue;
+		if (count == sizeof(fields) / sizeof(fields[0]) ||
+		    !span_starts_with(line, span_from_cstr(fields[count++])))
+			return false;
+	}
+	return count == sizeof(fields) / sizeof(fields[0]);
+}
+
+/*
+ * The octets in the box are those of the letter, with LF for CRLF and From_ lines quoted, behind
+ * trace fields.
+ */
+static bool
+is_whole(const struct letters *letters, size_t number, struct span message)
 {
 	struct buf sent, quoted;
 	struct span rest, line;
@@ -68,8 +99,10 @@ body_is_whole(const struct letters *letters, size_t number, struct span message)
 		(void)buf_append(&quoted, line);
 		(void)buf_append_byte(&quoted, '\n');
 	}
+	must(!buf_overflowed(&sent) && !buf_overflowed(&quoted));
 	same = message.len >= buf_len(&quoted) &&
-	    span_equal(span_skip(message, message.len - buf_len(&quoted)), buf_span(&quoted));
+	    span_equal(span_skip(message, message.len - buf_len(&quoted)), buf_span(&quoted)) &&
+	    is_our_trace(span_first(message, message.len - buf_len(&quoted)));
 	buf_fini(&sent);
 	buf_fini(&quoted);
 	return same;
@@ -115,7 +148,7 @@ check_user(const struct letters *letters, int user, struct tally *tally, struct 
 		if (!letter_number(message, &number) || number >= letters->count)
 			return err_set(err, ERR_DAMAGED, "box %s: a message that nobody sent",
 			    name);
-		if (!body_is_whole(letters, number, message))
+		if (!is_whole(letters, number, message))
 			return err_set(err, ERR_DAMAGED, "box %s: letter %zu is not what was sent",
 			    name, number);
 		tally->copies[number][user]++;
@@ -142,7 +175,7 @@ check_sender(const struct letters *letters, int sender, struct tally *tally, str
 		if (find(message, "Action: failed") == message.len)
 			return err_set(err, ERR_DAMAGED, "box %s: letter %zu: not of a failure",
 			    name, number);
-		if (find(message, "nobody@example.net") == message.len)
+		if (find(message, "Final-Recipient: rfc822; nobody@") == message.len)
 			return err_set(err, ERR_DAMAGED, "box %s: letter %zu: failed for a box that"
 			    " is there", name, number);
 		tally->notices[number]++;
@@ -175,6 +208,9 @@ check_letter(const struct letters *letters, size_t number, const struct tally *t
 		if (copies > wanted[user])
 			return err_set(err, ERR_DAMAGED, "u%d has letter %zu, which was for others",
 			    user, number);
+		if (copies > 0 && !letter->sent_whole)
+			return err_set(err, ERR_DAMAGED, "u%d has letter %zu, of which the end was"
+			    " never sent", user, number);
 		if (letter->acknowledged && copies < wanted[user])
 			return err_set(err, ERR_DAMAGED, "u%d has not letter %zu, which was"
 			    " acknowledged", user, number);
@@ -183,7 +219,7 @@ check_letter(const struct letters *letters, size_t number, const struct tally *t
 		return err_set(err, ERR_DAMAGED, "letter %zu: %lu notifications", number,
 		    (unsigned long)tally->notices[number]);
 	if (letter->acknowledged && nobody && tally->notices[number] == 0)
-		return err_set(err, ERR_DAMAGED, "letter %zu failed for nobody@example.net and its"
+		return err_set(err, ERR_DAMAGED, "letter %zu failed for nobody and its"
 		    " sender was not told", number);
 	return 0;
 }

@@ -56,10 +56,28 @@ down_ends(void *ctx)
 		sim_event_start(&lasting->end, sim_between(1000, DOWN_US_MAX));
 }
 
+/* Spool, journal and boxes of one machine lie on one file system. */
+static void
+set_full(size_t node, bool full)
+{
+	sim_store_set_full(network_store(node), full);
+	if (network_boxes(node))
+		sim_store_set_full(network_boxes(node), full);
+}
+
+/* One of its disks: a fault at a call of the journal is another than one at a call of a box. */
+static struct sim_store *
+pick_store(size_t node)
+{
+	struct sim_store *boxes = network_boxes(node);
+
+	return boxes && sim_chance(1, 2) ? boxes : network_store(node);
+}
+
 static void
 full_ends(void *ctx)
 {
-	sim_store_set_full(network_store(((struct lasting *)ctx)->node), false);
+	set_full(((struct lasting *)ctx)->node, false);
 }
 
 static void
@@ -84,7 +102,7 @@ crash(size_t node)
 	else
 		faults.count.crashes++;
 	if (sim_chance(2, 3))
-		sim_store_crash_at(network_store(node), sim_between(1, CALLS_MAX), power);
+		sim_store_crash_at(pick_store(node), sim_between(1, CALLS_MAX), power);
 	else
 		sim_host_crash(network_host(node), power);
 	sim_event_start(&faults.down[node].end, sim_between(1000, DOWN_US_MAX));
@@ -107,7 +125,7 @@ static void
 fill_disk(size_t node)
 {
 	faults.count.full_disks++;
-	sim_store_set_full(network_store(node), true);
+	set_full(node, true);
 	sim_event_start(&faults.full[node].end, sim_between(1000, LASTS_US_MAX));
 }
 
@@ -148,7 +166,7 @@ something_happens(void *ctx)
 			break;
 		}
 		faults.count.failed_syncs++;
-		sim_store_fail_syncs(network_store(node), (unsigned)sim_between(1, 2));
+		sim_store_fail_syncs(pick_store(node), (unsigned)sim_between(1, 2));
 		break;
 	default:
 		step_clock(node);
@@ -174,6 +192,14 @@ faults_begin(uint64_t duration_us, uint64_t mean_us)
 	sim_event_start(&faults.next, sim_between(1, 2 * mean_us));
 }
 
+/* No crash and no failed sync to come. */
+static void
+forgive(struct sim_store *store)
+{
+	sim_store_crash_at(store, 0, false);
+	sim_store_fail_syncs(store, 0);
+}
+
 void
 faults_end(void)
 {
@@ -183,9 +209,10 @@ faults_end(void)
 	for (size_t i = 0; i < SIM_NODES; i++) {
 		sim_event_stop(&faults.down[i].end);
 		sim_event_stop(&faults.full[i].end);
-		sim_store_set_full(network_store(i), false);
-		sim_store_crash_at(network_store(i), 0, false);
-		sim_store_fail_syncs(network_store(i), 0);
+		set_full(i, false);
+		forgive(network_store(i));
+		if (network_boxes(i))
+			forgive(network_boxes(i));
 		network_host(i)->wall_skew_us = 0;
 		start_again(i);
 	}

@@ -102,13 +102,16 @@ static void
 say_rcpt(struct sender *sender)
 {
 	const struct letter *letter = &sender->letters->letters[sender->number];
-	char name[16];
+	int user = letter->rcpts[sender->rcpt];
+	char address[32];
 
-	if (letter->rcpts[sender->rcpt] == LETTER_NOBODY)
-		(void)snprintf(name, sizeof(name), "nobody");
+	/* Nobody is missed now on one mailbox node, now on the other. */
+	if (user == LETTER_NOBODY)
+		(void)snprintf(address, sizeof(address), "nobody@%s",
+		    network_domain_of((int)(sender->number % SIM_USERS)));
 	else
-		(void)snprintf(name, sizeof(name), "u%d", letter->rcpts[sender->rcpt]);
-	say(sender, "RCPT TO:<", name, "@example.net>");
+		(void)snprintf(address, sizeof(address), "u%d@%s", user, network_domain_of(user));
+	say(sender, "RCPT TO:<", address, ">");
 }
 
 /* Dots are doubled, RFC 5321 section 4.5.2. */

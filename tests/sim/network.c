@@ -17,7 +17,7 @@
 struct machine {
 	struct sim_host *host;
 	struct sim_store *store;        /* the spool, or the journal */
-	struct sim_store *boxes;        /* of the mailbox node */
+	struct sim_store *boxes;        /* of a mailbox node */
 	struct relay *relay;
 	struct node *node;
 	char config_path[96];
@@ -36,7 +36,9 @@ static struct sim_network *network;
 /* The directory of settings, made once. */
 static char directory[64];
 
-static const char *const names[SIM_NODES] = { "relay1.sim", "relay2.sim", "relay3.sim", "box.sim" };
+static const char *const names[SIM_NODES] = {
+	"relay1.sim", "relay2.sim", "relay3.sim", "box1.sim", "box2.sim",
+};
 
 /* ---- settings */
 
@@ -73,26 +75,41 @@ write_relay(size_t node, const char *routes, struct err *err)
 	return result;
 }
 
-static int
-write_mailbox(struct err *err)
+/* The mailbox node of a user, from 0. */
+static size_t
+home_of(int user)
 {
-	const char *name = names[SIM_RELAYS];
+	return (size_t)user % SIM_BOXES;
+}
+
+const char *
+network_domain_of(int user)
+{
+	return home_of(user) == 0 ? "example.net" : "example.com";
+}
+
+static int
+write_mailbox(size_t box, struct err *err)
+{
+	size_t node = SIM_RELAYS + box;
+	const char *name = names[node];
 	struct buf text;
 	char *head = mem_format(NODE_SECTION
-	    "listener \"lmtp\" { address = {\"198.18.0.%d:24\"}  protocol = lmtp"
+	    "listener \"lmtp\" { address = {\"198.18.0.%zu:24\"}  protocol = lmtp"
 	    "  tls = starttls }\n",
-	    name, directory, directory, 1, name, name, SIM_RELAYS + 2);
+	    name, directory, directory, 1, name, name, node + 2);
 	int result;
 
 	buf_init(&text, 1 << 16);
 	(void)buf_append_cstr(&text, head);
 	for (int i = 0; i < SIM_USERS; i++)
-		(void)buf_appendf(&text, "box \"u%d@example.net\" { file = \"%s/u%d\" }\n", i,
-		    directory, i);
-	for (int i = 0; i < SIM_SENDERS; i++)
+		if (home_of(i) == box)
+			(void)buf_appendf(&text, "box \"u%d@%s\" { file = \"%s/u%d\" }\n", i,
+			    network_domain_of(i), directory, i);
+	for (int i = 0; i < SIM_SENDERS && box == SIM_BOXES - 1; i++)
 		(void)buf_appendf(&text, "box \"s%d@example.org\" { file = \"%s/s%d\" }\n", i,
 		    directory, i);
-	result = write_config(SIM_RELAYS, buf_cstr(&text), err);
+	result = write_config(node, buf_cstr(&text), err);
 	buf_fini(&text);
 	mem_free(&head);
 	return result;
@@ -102,10 +119,13 @@ int
 network_prepare(struct err *err)
 {
 	static const char inner[] =
-	    "route \"site\" { for = {\"example.net\", \"example.org\"}  via = lmtp"
-	    "  to = {\"box.sim:24\"}  tls = verify  own = yes }\n";
+	    "route \"box1\" { for = {\"example.net\"}  via = lmtp"
+	    "  to = {\"box1.sim:24\"}  tls = verify  own = yes }\n"
+	    "route \"box2\" { for = {\"example.com\", \"example.org\"}  via = lmtp"
+	    "  to = {\"box2.sim:24\"}  tls = verify  own = yes }\n";
 	static const char outer[] =
-	    "route \"onward\" { for = {\"example.net\", \"example.org\"}  via = smtp"
+	    "route \"onward\" { for = {\"example.net\", \"example.com\", \"example.org\"}"
+	    "  via = smtp"
 	    "  to = {\"relay2.sim:25\", \"relay3.sim:25\"}  tls = verify  own = yes }\n";
 
 	(void)snprintf(directory, sizeof(directory), "/tmp/chapar-sim-XXXXXX");
@@ -114,7 +134,10 @@ network_prepare(struct err *err)
 	if (write_relay(0, outer, err) < 0 || write_relay(1, inner, err) < 0 ||
 	    write_relay(2, inner, err) < 0)
 		return -1;
-	return write_mailbox(err);
+	for (size_t box = 0; box < SIM_BOXES; box++)
+		if (write_mailbox(box, err) < 0)
+			return -1;
+	return 0;
 }
 
 void
@@ -220,7 +243,7 @@ network_begin(struct err *err)
 		machine->host->crashed = machine_crashed;
 		machine->host->ctx = machine;
 		machine->store = sim_store_new(machine->host);
-		if (i == SIM_RELAYS)
+		if (i >= SIM_RELAYS)
 			machine->boxes = sim_store_new(machine->host);
 		(void)snprintf(machine->config_path, sizeof(machine->config_path), "%s/%s.conf",
 		    directory, names[i]);
@@ -258,6 +281,12 @@ network_store(size_t node)
 	return network->machines[node].store;
 }
 
+struct sim_store *
+network_boxes(size_t node)
+{
+	return network->machines[node].boxes;
+}
+
 int
 network_restart(size_t node, struct err *err)
 {
@@ -293,8 +322,14 @@ network_queued(void)
 	return count;
 }
 
+/* A file of one node; that both have it is as wrong as a file that none should have. */
 bool
 network_box(const char *user, const char **data_out, size_t *size_out)
 {
-	return sim_store_read(network->machines[SIM_RELAYS].boxes, user, data_out, size_out);
+	size_t found = 0;
+
+	for (size_t node = SIM_RELAYS; node < SIM_NODES; node++)
+		found += sim_store_read(network->machines[node].boxes, user, data_out, size_out);
+	must(found <= 1);
+	return found == 1;
 }

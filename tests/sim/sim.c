@@ -1,12 +1,13 @@
 /*
  * The whole network in one process, under virtual time, from one number.
  *
- *	sim [--from SEED] [--count N] [--jobs N] [--verbose]
+ *	sim [--from SEED] [--count N] [--jobs N] [--twice] [--verbose]
  *	sim --mutants
  *
  * Prints "ok sim ..." or "not ok sim ..." with the seeds that failed; each is run again alone with
- * --from SEED --count 1, and does the same.  With --mutants it makes one deliberate mistake after
- * the other and says how many seeds it took to see it.
+ * --from SEED --count 1, and does the same.  --twice runs each a second time, in a process that has
+ * had others before, and wants the same turns at the same times.  With --mutants it makes one
+ * deliberate mistake after the other and says which seed saw it.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -37,7 +38,7 @@ static const uint64_t day_us = UINT64_C(24) * 60 * MINUTE_US;
 
 struct options {
 	uint64_t from, count, jobs;
-	bool verbose, mutants;
+	bool verbose, mutants, twice;
 	bool quiet;                     /* failures are what is wanted */
 };
 
@@ -46,7 +47,7 @@ enum outbound_mutant outbound_mutant_on = OUTBOUND_MUTANT_NONE;
 /* What children tell their parent, in one shared line each. */
 struct result {
 	uint64_t seed;
-	uint64_t steps, acknowledged, copies, notices, sent;
+	uint64_t steps, history, acknowledged, copies, notices, sent;
 	struct faults_count faults;
 	bool bad;
 	char text[ERR_TEXT_BYTES];
@@ -115,6 +116,7 @@ run_seed(uint64_t seed, const struct options *options, struct result *result)
 		memcpy(result->text, err.text, sizeof(result->text));
 	}
 	result->steps = sim_steps();
+	result->history = sim_history();
 	result->sent = letters->count;
 	result->acknowledged = found.acknowledged;
 	result->copies = found.copies;
@@ -126,6 +128,21 @@ run_seed(uint64_t seed, const struct options *options, struct result *result)
 	mem_free(&letters);
 }
 
+static void
+run_again(const struct options *options, struct result *result)
+{
+	struct result again;
+
+	run_seed(result->seed, options, &again);
+	if (result->bad || (again.history == result->history && again.steps == result->steps &&
+	    again.copies == result->copies && again.bad == result->bad))
+		return;
+	result->bad = true;
+	(void)snprintf(result->text, sizeof(result->text), "it went another way the second time:"
+	    " %llu turns, then %llu", (unsigned long long)result->steps,
+	    (unsigned long long)again.steps);
+}
+
 /* ---- many seeds */
 
 static void
@@ -135,7 +152,11 @@ run_batch(const struct options *options, uint64_t from, uint64_t count, int repo
 		struct result result;
 
 		run_seed(seed, options, &result);
+		if (options->twice)
+			run_again(options, &result);
 		must(write(report_fd, &result, sizeof(result)) == sizeof(result));
+		if (result.bad && options->quiet)
+			break;
 	}
 	_exit(0);
 }
@@ -172,25 +193,36 @@ start_child(struct child *child, const struct options *options, uint64_t *next)
 }
 
 struct sum {
-	uint64_t seeds, bad, steps, sent, acknowledged, copies, notices;
-	uint64_t faults;
+	uint64_t seeds, bad, first_bad, steps, history, sent, acknowledged, copies, notices;
+	struct faults_count faults;
 	bool quiet;
 };
 
 static void
+add_faults(struct faults_count *sum, const struct faults_count *more)
+{
+	sum->power_cuts += more->power_cuts;
+	sum->crashes += more->crashes;
+	sum->partitions += more->partitions;
+	sum->cuts += more->cuts;
+	sum->failed_syncs += more->failed_syncs;
+	sum->full_disks += more->full_disks;
+	sum->clock_steps += more->clock_steps;
+}
+
+static void
 add_result(struct sum *sum, const struct result *result)
 {
-	const struct faults_count *faults = &result->faults;
-
 	sum->seeds++;
 	sum->steps += result->steps;
+	sum->history ^= result->history;
 	sum->sent += result->sent;
 	sum->acknowledged += result->acknowledged;
 	sum->copies += result->copies;
 	sum->notices += result->notices;
-	sum->faults += faults->power_cuts + faults->crashes + faults->partitions + faults->cuts +
-	    faults->failed_syncs + faults->full_disks + faults->clock_steps;
-	sum->bad += result->bad;
+	add_faults(&sum->faults, &result->faults);
+	if (result->bad && (sum->bad++ == 0 || result->seed < sum->first_bad))
+		sum->first_bad = result->seed;
 	if (result->bad && !sum->quiet) {
 		(void)printf("seed %llu: %s (again: --from %llu --count 1 --verbose)\n",
 		    (unsigned long long)result->seed, result->text,
@@ -211,7 +243,7 @@ hear_child(struct child *child, struct sum *sum)
 	}
 	(void)close(child->fd);
 	must(waitpid(child->pid, &status, 0) == child->pid);
-	if (child->told == child->count)
+	if (child->told == child->count || (sum->quiet && sum->bad > 0))
 		return;
 	memset(&result, 0, sizeof(result));
 	result.bad = true;
@@ -260,12 +292,16 @@ run_all(const struct options *options)
 
 	run_seeds(options, &sum);
 	(void)printf("%s sim %llu seeds: %llu letters, %llu acknowledged, %llu copies, "
-	    "%llu notifications, %llu faults, %llu turns, %llu seeds bad\n",
+	    "%llu notifications, %llu turns, history %016llx, %llu seeds bad\n",
 	    sum.bad || sum.seeds == 0 ? "not ok" : "ok", (unsigned long long)sum.seeds,
 	    (unsigned long long)sum.sent, (unsigned long long)sum.acknowledged,
 	    (unsigned long long)sum.copies, (unsigned long long)sum.notices,
-	    (unsigned long long)sum.faults, (unsigned long long)sum.steps,
+	    (unsigned long long)sum.steps, (unsigned long long)sum.history,
 	    (unsigned long long)sum.bad);
+	(void)printf("  faults: %u power cuts, %u crashes, %u partitions, %u connections cut, "
+	    "%u failed syncs, %u full disks, %u steps of clocks\n", sum.faults.power_cuts,
+	    sum.faults.crashes, sum.faults.partitions, sum.faults.cuts, sum.faults.failed_syncs,
+	    sum.faults.full_disks, sum.faults.clock_steps);
 	return sum.bad ? 1 : 0;
 }
 
@@ -293,9 +329,12 @@ run_mutants(const struct options *given)
 		mutant_on = mistakes[i].queue;
 		outbound_mutant_on = mistakes[i].outbound;
 		run_seeds(&options, &sum);
-		(void)printf("%s sim-mutant %s: %s after %llu seeds\n", sum.bad ? "ok" : "not ok",
-		    mistakes[i].name, sum.bad ? "seen" : "not seen",
-		    (unsigned long long)sum.seeds);
+		if (sum.bad > 0)
+			(void)printf("ok sim-mutant %s: seen by seed %llu\n", mistakes[i].name,
+			    (unsigned long long)sum.first_bad);
+		else
+			(void)printf("not ok sim-mutant %s: not seen by %llu seeds\n",
+			    mistakes[i].name, (unsigned long long)sum.seeds);
 		status |= sum.bad == 0;
 	}
 	return status;
@@ -313,6 +352,8 @@ parse_arguments(int argc, char **argv, struct options *options)
 			options->verbose = true;
 		else if (strcmp(argv[i], "--mutants") == 0)
 			options->mutants = true;
+		else if (strcmp(argv[i], "--twice") == 0)
+			options->twice = true;
 		else if (!number || i + 1 == argc ||
 		    !span_parse_u64(span_from_cstr(argv[++i]), UINT64_MAX / 2, number))
 			return false;
@@ -329,7 +370,7 @@ main(int argc, char **argv)
 
 	if (!parse_arguments(argc, argv, &options)) {
 		(void)fprintf(stderr, "usage: sim [--from SEED] [--count N] [--jobs N]"
-		    " [--verbose] [--mutants]\n");
+		    " [--twice] [--verbose] [--mutants]\n");
 		return 64;
 	}
 	if (network_prepare(&err) < 0) {

@@ -23,7 +23,7 @@ struct sim_world {
 	struct random_seeded random;
 	uint64_t now_us;
 	uint64_t sequence;
-	uint64_t steps;
+	uint64_t steps, history;
 	struct heap events;
 	TAILQ_HEAD(, sim_runner) runners;
 	struct sim_host *hosts[SIM_HOSTS_MAX];
@@ -79,6 +79,12 @@ uint64_t
 sim_steps(void)
 {
 	return world->steps;
+}
+
+uint64_t
+sim_history(void)
+{
+	return world->history;
 }
 
 struct random *
@@ -246,6 +252,16 @@ sim_runner_remove(struct sim_runner *runner)
 	TAILQ_REMOVE(&world->runners, runner, entry);
 }
 
+/* FNV-1a over the words of the history. */
+static void
+note_turn(const struct sim_host *host)
+{
+	const uint64_t words[] = { host->number, host->life, world->now_us };
+
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+		world->history = (world->history ^ words[i]) * UINT64_C(0x100000001b3);
+}
+
 static void
 run_turn(struct sim_runner *runner)
 {
@@ -253,6 +269,7 @@ run_turn(struct sim_runner *runner)
 
 	world->steps++;
 	world->now_us += sim_between(1, TURN_US_MAX);
+	note_turn(host);
 	if (world->settings.stall_per_million > 0 &&
 	    sim_chance(world->settings.stall_per_million, 1000000))
 		runner->stalled_until_us = world->now_us + sim_between(1000, STALL_US_MAX);

@@ -104,6 +104,9 @@ void sim_world_end(void);
 
 uint64_t sim_now_us(void);
 uint64_t sim_steps(void);
+
+/* Of every turn so far, which runner had it and when: the same only for the same history. */
+uint64_t sim_history(void);
 struct random *sim_random(void);
 
 /* With a chance of NUMERATOR in DENOMINATOR. */
