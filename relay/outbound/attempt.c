@@ -256,11 +256,11 @@ class_of_end(const struct call_result *result)
 static void
 words_of_end(const struct call_result *result, char words[JOB_WORDS_BYTES])
 {
-	bool told = result->reply.code && result->reply.text[0] && !result->err.text[0];
+	const struct reply *reply = &result->reply;
 
-	if (told)
-		(void)snprintf(words, JOB_WORDS_BYTES, "%u %s %.150s", result->reply.code,
-		    result->reply.status, result->reply.text);
+	if (result->from_peer)
+		(void)snprintf(words, JOB_WORDS_BYTES, "%.40s: %u %s%s%.100s", result->err.text,
+		    reply->code, reply->status, reply->status[0] ? " " : "", reply->text);
 	else
 		(void)snprintf(words, JOB_WORDS_BYTES, "%s: %.150s", call_end_name(result->end),
 		    result->err.text);
@@ -302,6 +302,8 @@ call_closed(void *ctx, struct call *call, const struct call_result *result)
 			host_is_good(attempt);
 		else
 			host_is_bad(attempt, class_of_end(result), words);
+		if (result->from_peer)
+			host_of(attempt)->said = result->reply;
 		if (result->was_ready && attempt->rcpt_count > 0)
 			attempt->job->lost = true;
 	}

@@ -55,6 +55,7 @@ struct job_host {
 	uint32_t proven;                        /* fresh: the worker's that had taken mail then */
 	char peer[JOB_PEER_BYTES];              /* "relay2[192.0.2.7]:25" */
 	char words[JOB_WORDS_BYTES];            /* BAD: why */
+	struct reply said;                      /* BAD: its own words; code 0: it said none */
 	char tls[JOB_TLS_BYTES];                /* GOOD: "TLSv1.3 TLS_AES_256_GCM_SHA384", "none" */
 };
 

@@ -166,8 +166,8 @@ host_text(const struct applying *it, const struct job_outcome *outcome)
 }
 
 /*
- * Where the last host said nothing about this recipient our own words say what befell us; one that
- * said it cannot take mail now has said that itself.
+ * Where the last host said nothing about this recipient, what it said of itself stands, and where it
+ * said nothing at all, our own words for what befell us.
  */
 static void
 fill_words(const struct applying *it, struct job_outcome *outcome)
@@ -179,8 +179,11 @@ fill_words(const struct applying *it, struct job_outcome *outcome)
 	if (outcome->fate == CALL_FATE_DEFERRED && bad == &it->job->hosts[outcome->host])
 		return;
 	outcome->host = (uint8_t)(bad - it->job->hosts);
-	reply_set(&outcome->reply, 451, bad->class == RETRY_TLS ? "4.7.5" :
-	    bad->class == RETRY_DNS ? "4.4.3" : "4.4.1", "%s", bad->words);
+	if (bad->said.code)
+		outcome->reply = bad->said;
+	else
+		reply_set(&outcome->reply, 451, bad->class == RETRY_TLS ? "4.7.5" :
+		    bad->class == RETRY_DNS ? "4.4.3" : "4.4.1", "%s", bad->words);
 }
 
 /* Until a host of the destination may be asked again; 0 also where another unit is asking. */

@@ -84,6 +84,7 @@ enum call_end {
 struct call_result {
 	enum call_end end;
 	struct reply reply;             /* the peer's words if any, else ours, as a 4yz or 5yz */
+	bool from_peer;                 /* `reply` is what it said */
 	struct err err;                 /* the reason in words; ERR_NONE after quit and idle */
 	struct endpoint address;        /* of the last connection; family NONE if there was none */
 	bool was_ready;                 /* ready() had come: the host had been good */

@@ -266,6 +266,7 @@ client_failed(void *ctx, const struct smtp_client_failure *failure)
 		    reply.status, reply.text);
 		reply_set(&reply, 454, "4.7.0", "%s", err.text);
 	}
+	call->result.from_peer = failure->from_peer;
 	call_end(call, end_of_failure(failure), &reply, &err);
 }
 

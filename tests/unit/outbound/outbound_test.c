@@ -330,13 +330,25 @@ static const struct {
 	{ "554 greeting", false, AT_GREETING, "554 5.7.1 go away", 2, 1, false, 0, false },
 	{ "421 greeting", false, AT_GREETING, "421 4.3.2 later", 2, 1, false, 0, false },
 	{ "nonsense greeting", false, AT_GREETING, "hello there", 2, 1, false, 0, false },
+	{ "451 greeting", false, AT_GREETING, "451 4.7.1 later", 2, 1, false, 0, false },
 	{ "cut at EHLO", false, AT_HELLO, CUT, 2, 1, false, 0, false },
+	{ "421 at EHLO", false, AT_HELLO, "421 4.3.2 closing", 2, 1, false, 0, false },
+	{ "4yz at EHLO", false, AT_HELLO, "451 4.7.1 later", 2, 1, false, 0, false },
+	{ "5yz at EHLO, then HELO", false, AT_HELLO, "502 5.5.1 what?", 1, 1, false, 0, false },
+	{ "5yz at EHLO and HELO", false, AT_HELLO, "550 5.7.1 no", 2, 1, false, 0, false },
+	{ "5yz at LHLO", true, AT_HELLO, "550 5.7.1 no", 2, 1, false, 0, false },
 	{ "four failures: the breaker", false, AT_GREETING, CUT, 4, 1, false, 0, false },
 	{ "4.3.1 at MAIL is the host's", false, AT_MAIL, "452 4.3.1 full", 1, 1, false, 0, false },
 	{ "421 at MAIL", false, AT_MAIL, "421 4.3.2 closing", 1, 1, false, 0, false },
 	{ "cut at MAIL", false, AT_MAIL, CUT, 1, 1, false, 0, false },
 	{ "cut at RCPT", false, AT_RCPT, CUT, 1, 1, false, 0, false },
+	{ "421 at RCPT", false, AT_RCPT, "421 4.3.2 closing", 1, 1, false, 0, false },
+	{ "421 at DATA", false, AT_DATA, "421 4.3.2 closing", 1, 1, false, 0, false },
+	{ "421 at the end", false, AT_END, "421 4.3.2 closing", 1, 1, false, 0, false },
 	{ "cut at DATA", false, AT_DATA, CUT, 1, 1, false, 0, false },
+	{ "cut at MAIL by LMTP", true, AT_MAIL, CUT, 1, 1, false, 0, false },
+	{ "cut at RCPT by LMTP", true, AT_RCPT, CUT, 1, 1, false, 0, false },
+	{ "cut at DATA by LMTP", true, AT_DATA, CUT, 1, 1, false, 0, false },
 	/* The recipient's: each has its own time. */
 	{ "4yz at RCPT", false, AT_RCPT, "450 4.2.1 later", 1, 0, true, REASON_WAITING_RETRY,
 	    false },
@@ -346,6 +358,11 @@ static const struct {
 	    false },
 	{ "4yz at DATA", false, AT_DATA, "451 4.2.0 later", 1, 0, true, REASON_WAITING_RETRY,
 	    false },
+	{ "4yz at RCPT by LMTP", true, AT_RCPT, "450 4.2.1 later", 1, 0, true,
+	    REASON_WAITING_RETRY, false },
+	{ "cut twice at MAIL", false, AT_MAIL, CUT, 2, 0, true, REASON_WAITING_RETRY, false },
+	{ "cut twice at RCPT", false, AT_RCPT, CUT, 2, 0, true, REASON_WAITING_RETRY, false },
+	{ "cut twice at DATA", false, AT_DATA, CUT, 2, 0, true, REASON_WAITING_RETRY, false },
 	{ "4yz at the end", false, AT_END, "451 4.2.0 later", 1, 0, true, REASON_WAITING_RETRY,
 	    false },
 	{ "4yz at the end by LMTP", true, AT_END, "451 4.2.0 later", 1, 0, true,
@@ -355,6 +372,9 @@ static const struct {
 	{ "cut after the dot by LMTP", true, AT_END, CUT, 1, 0, true, REASON_UNCERTAIN, false },
 	/* Refused for good: the sender is told, which is one more message. */
 	{ "5yz at MAIL", false, AT_MAIL, "550 5.1.8 no", 1, 1, false, 0, true },
+	{ "5yz at MAIL by LMTP", true, AT_MAIL, "550 5.1.8 no", 1, 1, false, 0, true },
+	{ "5yz at RCPT by LMTP", true, AT_RCPT, "550 5.1.1 no such user", 1, 1, false, 0, true },
+	{ "5yz at DATA by LMTP", true, AT_DATA, "554 5.6.0 no", 1, 1, false, 0, true },
 	{ "5yz at RCPT", false, AT_RCPT, "550 5.1.1 no such user", 1, 1, false, 0, true },
 	{ "5yz at DATA", false, AT_DATA, "554 5.6.0 no", 1, 1, false, 0, true },
 	{ "5yz at the end", false, AT_END, "552 5.3.4 too big", 1, 1, false, 0, true },
@@ -379,7 +399,7 @@ run_stage_case(size_t i, size_t body_bytes)
 	queue_start(rig.queue);
 	rig_submit(&rig, "ann@example.org", 1, body_bytes);
 	if (stage_cases[i].stays) {
-		for (int turn = 0; turn < 200 && seen.attempts == 0; turn++) {
+		for (int turn = 0; turn < 200 && seen.attempts < stage_cases[i].times; turn++) {
 			rig_turn(&rig, 1);
 			seen = (struct seen){ 0 };
 			assert_true(outbound_explain(rig.outbound, rig.last_id, see_unit, &seen));
@@ -387,7 +407,7 @@ run_stage_case(size_t i, size_t body_bytes)
 		assert_int_equal(seen.units, 1);
 		assert_int_equal(seen.rcpts, 1);
 		assert_int_equal(seen.reason, stage_cases[i].reason);
-		assert_int_equal(seen.history, 1);
+		assert_int_equal(seen.history, stage_cases[i].times);
 		assert_int_equal(peer.times, 0);
 		/* It is tried again when an operator says so, and goes. */
 		assert_true(outbound_retry(rig.outbound, rig.last_id));
@@ -531,34 +551,47 @@ test_log_of_a_host_that_is_down(void **state)
 	logged_end(&logged);
 }
 
-/* A host that talks, but takes no mail now: its own words are what is told, code and status too. */
-static void
-test_log_of_a_host_that_is_full(void **state)
-{
-	struct rig rig;
-	struct peer peer;
-	struct logged logged;
-	size_t at;
+/* A host that talks, but takes no mail now: its own words are told, with their code and status. */
+static const struct {
+	enum stage at;
+	const char *reply, *logged;
+} refusing_hosts[] = {
+	{ AT_GREETING, "451 4.7.1 not you now", "code=451 status=4.7.1 reply=\"not you now\"" },
+	{ AT_GREETING, "554 5.7.1 not you", "code=554 status=5.7.1 reply=\"not you\"" },
+	{ AT_GREETING, "421 4.3.2 going down", "code=421 status=4.3.2 reply=\"going down\"" },
+	{ AT_HELLO, "450 4.7.1 what name", "code=450 status=4.7.1 reply=\"what name\"" },
+	{ AT_MAIL, "452 4.3.1 no room", "code=452 status=4.3.1 reply=\"no room\"" },
+	{ AT_DATA, "421 4.3.2 going down", "code=421 status=4.3.2 reply=\"going down\"" },
+};
 
+static void
+test_log_of_a_host_that_refuses(void **state)
+{
 	(void)state;
-	logged_begin(&logged);
-	rig_open(&rig);
-	peer_open(&peer, rig.loop, 0);
-	peer.at = AT_MAIL;
-	peer.reply = "452 4.3.1 no room";
-	peer.times = 1;
-	rig_configure(&rig, &peer, 1, false);
-	queue_start(rig.queue);
-	rig_submit(&rig, "ann@example.org", 1, 100);
-	rig_until(&rig, 0);
-	if (!span_find(logged_read(&logged),
-	    SPAN("code=452 status=4.3.1 reply=\"no room\""), &at))
-		fail_msg("%.*s", SPAN_ARGS(buf_span(&logged.text)));
-	rig_stop(&rig, 200);
-	rig_turn(&rig, 5);
-	peer_close(&peer);
-	rig_close(&rig);
-	logged_end(&logged);
+	for (size_t i = 0; i < sizeof(refusing_hosts) / sizeof(refusing_hosts[0]); i++) {
+		struct rig rig;
+		struct peer peer;
+		struct logged logged;
+		size_t at;
+
+		logged_begin(&logged);
+		rig_open(&rig);
+		peer_open(&peer, rig.loop, 0);
+		peer.at = refusing_hosts[i].at;
+		peer.reply = refusing_hosts[i].reply;
+		peer.times = 1;
+		rig_configure(&rig, &peer, 1, false);
+		queue_start(rig.queue);
+		rig_submit(&rig, "ann@example.org", 1, 100);
+		rig_until(&rig, 0);
+		if (!span_find(logged_read(&logged), span_from_cstr(refusing_hosts[i].logged), &at))
+			fail_msg("%s: %.*s", peer.reply, SPAN_ARGS(buf_span(&logged.text)));
+		rig_stop(&rig, 200);
+		rig_turn(&rig, 5);
+		peer_close(&peer);
+		rig_close(&rig);
+		logged_end(&logged);
+	}
 }
 
 /* With OUTBOUND_TEST_LOG set the log's lines appear on standard error. */
@@ -587,7 +620,7 @@ main(void)
 		cmocka_unit_test(test_stages),
 		cmocka_unit_test(test_settled_is_not_new),
 		cmocka_unit_test(test_log_of_a_host_that_is_down),
-		cmocka_unit_test(test_log_of_a_host_that_is_full),
+		cmocka_unit_test(test_log_of_a_host_that_refuses),
 	};
 
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
