@@ -166,8 +166,8 @@ host_text(const struct applying *it, const struct job_outcome *outcome)
 }
 
 /*
- * Where the last host said nothing about this recipient, what it said of itself stands, and where it
- * said nothing at all, our own words for what befell us.
+ * Where the last host said nothing about this recipient, what it said of itself stands, and where
+ * it said nothing at all, our own words for what befell us.
  */
 static void
 fill_words(const struct applying *it, struct job_outcome *outcome)
