@@ -1,3 +1,5 @@
+#include <string.h>
+
 #include "relay/base/ascii.h"
 #include "relay/base/clock.h"
 #include "relay/mail/dsn_private.h"
@@ -59,15 +61,40 @@ append_status_code(struct buf *out, const struct dsn_rcpt *rcpt)
 		(void)buf_appendf(out, "Status: %c.0.0\r\n", class);
 }
 
-/* "host[192.0.2.1]:25" without what follows the name. */
+/* Of "host[192.0.2.1]:25", "host:25" and "[192.0.2.1]:25" the name or the address. */
 static struct span
 name_of_host(struct span host)
 {
 	size_t at;
 
-	if (host.len > 0 && host.data[0] != '[' && span_find_byte(host, '[', &at))
+	if (host.len > 0 && host.data[0] == '[') {
+		host = span_skip(host, 1);
+		return span_find_byte(host, ']', &at) ? span_first(host, at) : host;
+	}
+	if (span_find_byte(host, '[', &at))
+		return span_first(host, at);
+	if (span_find_byte(host, ':', &at) && !memchr(host.data + at + 1, ':', host.len - at - 1))
 		return span_first(host, at);
 	return host;
+}
+
+/* RFC 3464 section 2.1.2: a domain, or an address as RFC 5321 writes it in place of one. */
+static void
+append_host(struct buf *out, struct span host)
+{
+	struct span name = name_of_host(host);
+	bool is_ipv6 = name.len > 0 && memchr(name.data, ':', name.len);
+	size_t digits = 0;
+
+	while (digits < name.len && (ascii_is_digit(name.data[digits]) || name.data[digits] == '.'))
+		digits++;
+	if (!is_ipv6 && digits < name.len) {
+		dsn_append_ascii(out, span_first(name, DSN_HOST_BYTES_MAX));
+		return;
+	}
+	(void)buf_append_cstr(out, is_ipv6 ? "[IPv6:" : "[");
+	dsn_append_ascii(out, span_first(name, DSN_HOST_BYTES_MAX));
+	(void)buf_append_byte(out, ']');
 }
 
 static void
@@ -90,8 +117,7 @@ append_rcpt(const struct dsn_rcpt *rcpt, bool is_global, struct buf *out)
 	append_status_code(out, rcpt);
 	if (rcpt->remote_host.len > 0) {
 		(void)buf_append_cstr(out, "Remote-MTA: dns; ");
-		dsn_append_ascii(out, span_first(name_of_host(rcpt->remote_host),
-		    DSN_HOST_BYTES_MAX));
+		append_host(out, rcpt->remote_host);
 		(void)buf_append_cstr(out, "\r\n");
 	}
 	if (rcpt->reply && rcpt->reply->code != 0) {

@@ -75,6 +75,35 @@ composes_a_failure(void **state)
 	buf_fini(&out);
 }
 
+/* RFC 3464 section 2.1.2: a domain, or an address in brackets; never a port. */
+static void
+names_hosts_as_they_should_be(void **state)
+{
+	static const struct { const char *host, *named; } cases[] = {
+		{ "mx.example.org[192.0.2.9]:25", "dns; mx.example.org\r\n" },
+		{ "mx.example.org:25", "dns; mx.example.org\r\n" },
+		{ "mx.example.org", "dns; mx.example.org\r\n" },
+		{ "192.0.2.9[192.0.2.9]:25", "dns; [192.0.2.9]\r\n" },
+		{ "[192.0.2.9]:25", "dns; [192.0.2.9]\r\n" },
+		{ "2001:db8::7[2001:db8::7]:25", "dns; [IPv6:2001:db8::7]\r\n" },
+		{ "[2001:db8::7]:25", "dns; [IPv6:2001:db8::7]\r\n" },
+		{ "[", "dns; []\r\n" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct dsn_rcpt rcpt = failed_rcpt;
+		struct dsn dsn = report_of(&rcpt, 1);
+		struct buf out;
+
+		rcpt.remote_host = span_from_cstr(cases[i].host);
+		buf_init(&out, 1 << 20);
+		assert_int_equal(dsn_compose(&dsn, SPAN("A: b\r\n"), false, &out), 0);
+		must_have(buf_cstr(&out), cases[i].named);
+		buf_fini(&out);
+	}
+}
+
 static void
 makes_the_same_bytes_again(void **state)
 {
@@ -240,6 +269,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(composes_a_failure),
+		cmocka_unit_test(names_hosts_as_they_should_be),
 		cmocka_unit_test(makes_the_same_bytes_again),
 		cmocka_unit_test(speaks_of_each_recipient),
 		cmocka_unit_test(uses_utf8_forms_when_needed),
