@@ -168,7 +168,13 @@ struct destination *dispatch_destination(struct dispatch *dispatch, const char *
 /* The host of that name, known or made; ROUTE, which may be NULL, says how it is probed. */
 struct host *dispatch_host(struct dispatch *dispatch, const char *name, const struct route *route,
     uint64_t now_ms);
-struct destination *dispatch_find_destination(const struct dispatch *dispatch, struct span name);
+
+/*
+ * Those that an operator calls NAME, one after the other: by their own name, which several have
+ * whose first exchanger is the same, or by key; if there is none, those of the route of that name.
+ */
+struct destination *dispatch_next_destination(const struct dispatch *dispatch, struct span name,
+    const struct destination *last);
 
 /* Gives up destinations and domains that nothing needs; drop() frees the owner's parts. */
 void dispatch_sweep(struct dispatch *dispatch, uint64_t idle_ms, uint64_t now_ms,

@@ -205,14 +205,25 @@ dispatch_destination(struct dispatch *dispatch, const char *key, const char *nam
 	return destination;
 }
 
-struct destination *
-dispatch_find_destination(const struct dispatch *dispatch, struct span name)
+static bool
+is_called(const struct destination *destination, struct span name)
 {
-	for (struct destination *it = dispatch->destinations; it; it = it->hh.next)
-		if (span_equal_nocase_cstr(name, it->name) || span_equal_cstr(name, it->key))
-			return it;
-	for (struct destination *it = dispatch->destinations; it; it = it->hh.next)
-		if (span_equal(name, it->route->name))
+	return span_equal_nocase_cstr(name, destination->name) ||
+	    span_equal_cstr(name, destination->key);
+}
+
+struct destination *
+dispatch_next_destination(const struct dispatch *dispatch, struct span name,
+    const struct destination *last)
+{
+	struct destination *it = dispatch->destinations;
+	bool by_route;
+
+	while (it && !is_called(it, name))
+		it = it->hh.next;
+	by_route = !it;
+	for (it = last ? last->hh.next : dispatch->destinations; it; it = it->hh.next)
+		if (by_route ? span_equal(name, it->route->name) : is_called(it, name))
 			return it;
 	return NULL;
 }

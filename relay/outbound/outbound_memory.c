@@ -185,11 +185,25 @@ forget(struct outbound *outbound, struct remembered *remembered)
 	mem_free(&remembered);
 }
 
+/* Another of the same name is suspended: what was said of the name holds for this one too. */
+static void
+follow_namesake(struct outbound *outbound, struct destination *destination)
+{
+	for (const struct destination *it = outbound->dispatch.destinations; it; it = it->hh.next)
+		if (it != destination && it->suspended && strcmp(it->name, destination->name) == 0) {
+			dispatch_suspend(&outbound->dispatch, destination,
+			    span_from_cstr(it->suspend_reason ? it->suspend_reason : ""),
+			    it->suspend_until_ms, outbound_now(outbound));
+			return;
+		}
+}
+
 void
 memory_apply(struct outbound *outbound, struct destination *destination)
 {
 	struct remembered *it, *next;
 
+	follow_namesake(outbound, destination);
 	for (it = SLIST_FIRST(&outbound->remembered); it; it = next) {
 		next = SLIST_NEXT(it, next);
 		if (strcmp(it->name, destination->name) != 0)

@@ -59,18 +59,18 @@ goes_to(const struct letter *letter, const struct destination *destination)
 size_t
 outbound_retry_destination(struct outbound *outbound, struct span name)
 {
-	struct destination *destination = dispatch_find_destination(&outbound->dispatch, name);
+	struct destination *destination = NULL;
 	struct letter *letter;
 	size_t count = 0;
 
-	if (!destination)
-		return 0;
-	dispatch_hurry(&outbound->dispatch, destination, outbound_now(outbound));
-	TAILQ_FOREACH(letter, &outbound->letters, of_all)
-		if (letter->wish == WISH_NONE && goes_to(letter, destination)) {
-			retry_letter(outbound, letter);
-			count++;
-		}
+	while ((destination = dispatch_next_destination(&outbound->dispatch, name, destination))) {
+		dispatch_hurry(&outbound->dispatch, destination, outbound_now(outbound));
+		TAILQ_FOREACH(letter, &outbound->letters, of_all)
+			if (letter->wish == WISH_NONE && goes_to(letter, destination)) {
+				retry_letter(outbound, letter);
+				count++;
+			}
+	}
 	return count;
 }
 
@@ -330,21 +330,23 @@ letter_forget_verb(struct letter *letter)
 
 /* ---- destinations ---- */
 
-/* A route with named hosts is a destination, also before its first mail. */
+/* The first of those that are called so. */
 static struct destination *
 find_destination(struct outbound *outbound, struct span name)
 {
 	const struct route *route = route_table_find_name(outbound->routes, name);
 
+	/* A route with named hosts is a destination, also before its first mail. */
 	if (route && route->via != ROUTE_VIA_MX)
 		(void)outbound_named_destination(outbound, route);
-	return dispatch_find_destination(&outbound->dispatch, name);
+	return dispatch_next_destination(&outbound->dispatch, name, NULL);
 }
 
 bool
 outbound_suspend(struct outbound *outbound, struct span name, struct span reason,
     int64_t until_wall_ms)
 {
+	struct dispatch *dispatch = &outbound->dispatch;
 	struct destination *destination = find_destination(outbound, name);
 	uint64_t now_ms = outbound_now(outbound);
 	int64_t until_ms = INT64_MAX;
@@ -353,7 +355,8 @@ outbound_suspend(struct outbound *outbound, struct span name, struct span reason
 		return false;
 	if (until_wall_ms)
 		until_ms = (int64_t)now_ms + (until_wall_ms - loop_wall_ms(outbound->hub));
-	dispatch_suspend(&outbound->dispatch, destination, reason, until_ms, now_ms);
+	for (; destination; destination = dispatch_next_destination(dispatch, name, destination))
+		dispatch_suspend(dispatch, destination, reason, until_ms, now_ms);
 	memory_changed(outbound);
 	outbound_wake(outbound);
 	return true;
@@ -362,11 +365,16 @@ outbound_suspend(struct outbound *outbound, struct span name, struct span reason
 bool
 outbound_resume(struct outbound *outbound, struct span name)
 {
+	struct dispatch *dispatch = &outbound->dispatch;
 	struct destination *destination = find_destination(outbound, name);
+	bool any = false;
 
-	if (!destination || !destination->suspended)
+	for (; destination; destination = dispatch_next_destination(dispatch, name, destination)) {
+		any = any || destination->suspended;
+		dispatch_resume(dispatch, destination, outbound_now(outbound));
+	}
+	if (!any)
 		return false;
-	dispatch_resume(&outbound->dispatch, destination, outbound_now(outbound));
 	memory_changed(outbound);
 	outbound_wake(outbound);
 	return true;

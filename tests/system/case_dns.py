@@ -139,7 +139,7 @@ def in_a_network(site, work):
     check(not text, text)
 
 
-def relay_by_mx(site, address, servers="127.0.0.1@5353"):
+def relay_by_mx(site, address, servers="127.0.0.1@5353", extra=""):
     relay = site.relay("relay", 1, f"""
 route "world" {{ for = {{"*"}}  via = mx  mx_port = {PORT}  tls = none  retry = "soon"
   connect_timeout = 2s }}
@@ -147,7 +147,7 @@ route "world" {{ for = {{"*"}}  via = mx  mx_port = {PORT}  tls = none  retry = 
                        accept='accept { relay_from = {"127.0.0.0/8", "198.51.100.0/24"} }\n',
                        extra=f"""
 retry "soon" {{ schedule = {{"3s"}}  lifetime = 1h }}
-dns {{ servers = {{"{servers}"}}  timeout = 2s }}
+dns {{ servers = {{"{servers}"}}  timeout = 2s  {extra} }}
 delivery {{ probe = 3s  probe_own = 3s }}
 """)
     return relay.start()
@@ -226,3 +226,61 @@ def lies(site):
 def test_a_name_server_that_lies(site):
     """Fifty ways of a zone and of a name server, each with its outcome; none loses, bounces or loops."""
     in_a_network(site, lies)
+
+
+def sharing(site):
+    set_one = [(10, "a.shared.test"), (20, "b.shared.test")]
+    zone = {"test": {}, "one.test": {MX: set_one}, "two.test": {MX: list(reversed(set_one))},
+            "three.test": {MX: [(10, "a.shared.test")]}, "four.test": {MX: [(20, "a.shared.test"), (10, "b.shared.test")]},
+            "a.shared.test": {A: [GOOD]}, "b.shared.test": {A: [OTHER]}}
+    server = LyingDns("127.0.0.1", 5353, zone)
+    sink = Sink([GOOD, OTHER], PORT)
+    relay = relay_by_mx(site, OURS)
+    send(["one.test", "two.test", "three.test", "four.test"])
+    for domain, place in (("one", GOOD), ("two", GOOD), ("three", GOOD), ("four", OTHER)):
+        found = [address for address, _, _ in sink.until(f"user@{domain}.test", 1, 20)]
+        check(found == [place], f"{domain}: {found}")
+    def hosts():
+        return sorted(tuple(host["name"].split(".")[0] for host in item["hosts"]) for item in relay.ctl_json("dest"))
+    check(hosts() == [("a",), ("a", "b"), ("b", "a")], str(hosts()))
+
+    # Two of them have the name of their first host: what is said of the name holds for both, and for who comes later.
+    relay.ctl("suspend", "a.shared.test", "--reason", "they move house")
+    zone["five.test"] = {MX: [(10, "a.shared.test"), (30, "b.shared.test")]}
+    send(["one.test", "three.test", "four.test", "five.test"])
+    check(len(sink.until("user@four.test", 2, 20)) == 2, "it is not called so")
+    time.sleep(1)
+    counts = {domain: len(sink.of(f"user@{domain}.test")) for domain in ("one", "three", "five")}
+    check(counts == {"one": 1, "three": 1, "five": 0}, f"sent though suspended: {counts}")
+    relay.ctl("resume", "a.shared.test")
+    for domain, count in (("one", 2), ("three", 2), ("five", 1)):
+        check(len(sink.until(f"user@{domain}.test", count, 20)) == count, f"{domain} waits though resumed")
+    del server
+
+
+def test_domains_with_the_same_exchangers(site):
+    """They share a destination, in whatever order the answers come; others have their own."""
+    in_a_network(site, sharing)
+
+
+def bogus(site):
+    zone = whole_zone()
+    server = LyingDns("127.0.0.1", 5353, zone)
+    sink = Sink([GOOD, OTHER, BACKUP, SIXTH], PORT)
+    anchor = os.path.join(site.path, "anchor")
+    with open(anchor, "w") as file:
+        file.write("test. 3600 IN DS 4711 13 2 " + 32 * "ab" + "\n")
+    relay = relay_by_mx(site, OURS, extra=f'trust_anchor = "{anchor}"')
+    domains = ["mx.test", "implicit.test", "null-mx.test", "no-such-domain.test", "no-mail-there.test"]
+    send(domains)
+    wait_for(lambda: relay.log().count("event=deferred") >= len(domains), 30, "all wait:\n" + relay.log()[-1500:])
+    time.sleep(5)
+    check(waiting(relay) == {"user@" + domain for domain in domains}, f"waiting: {waiting(relay)}")
+    check(not sink.letters and "event=bounced" not in relay.log(), relay.log()[-1500:])
+    check("DNSSEC" in relay.log() or "bogus" in relay.log(), relay.log()[-1500:])
+    del server
+
+
+def test_signatures_that_do_not_hold(site):
+    """What DNSSEC calls bogus is believed in nothing: neither where mail goes nor that there is nobody."""
+    in_a_network(site, bogus)
