@@ -43,6 +43,7 @@ struct retry_policy {
 	uint64_t lifetime_ms;           /* after this the recipient expires; default 5 days */
 	uint64_t delay_notice_ms;       /* age at which the sender is told; 0: never; default 4 h */
 	unsigned int jitter_percent;    /* default 10 */
+	bool hold_uncertain;            /* no attempt of its own after an uncertain outcome */
 };
 
 /* The defaults of this house. */

@@ -60,6 +60,7 @@ read_retry(const struct conf_block *block, struct retry_policy *retry, struct er
 	retry->lifetime_ms = conf_duration_ms(block, "lifetime");
 	retry->delay_notice_ms = conf_duration_ms(block, "delay_notice");
 	retry->jitter_percent = (unsigned)conf_int(block, "jitter");
+	retry->hold_uncertain = conf_bool(block, "hold_uncertain");
 	return 0;
 }
 

@@ -190,6 +190,9 @@ static const struct conf_option retry_options[] = {
 	RETRY_CLASS_ROW("protocol", "Where the peer speaks nonsense."),
 	RETRY_CLASS_ROW("reputation", "Where the peer refuses our address for now."),
 	RETRY_CLASS_ROW("uncertain", "Where the peer may have the letter and did not say so."),
+	{ .name = "hold_uncertain", .type = CONF_BOOL, .fallback = "no",
+	  .help = "Do not send again what a peer may have already, unless somebody says retry; "
+		  "the sender is told when its lifetime is over." },
 	RETRY_CLASS_ROW("other", "For all other refusals for the time being."),
 	{ .name = "lifetime", .type = CONF_DURATION, .fallback = "5d", .min = 1000,
 	  .help = "After this the sender gets the mail back." },

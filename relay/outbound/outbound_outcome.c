@@ -108,6 +108,8 @@ set_due(struct applying *it, enum retry_class class)
 	    letter_age_ms(it->letter, it->now_ms), it->outbound->settings.random);
 	if (due > unit->expire_ms - last_ms && unit->expire_ms - last_ms > now + last_ms)
 		due = unit->expire_ms - last_ms;
+	if (class == RETRY_UNCERTAIN && it->policy->hold_uncertain)
+		due = unit->expire_ms + last_ms;        /* its end comes first */
 	it->due_ms[class] = due;
 }
 

@@ -99,3 +99,37 @@ def test_the_same_host_says_it_has_it(site):
     wait_for(lambda: relay.queue_length() == 0, 15, "the queue is empty")
     check((first.taken, second.taken) == (1, 0), f"{first.taken} and {second.taken}")
     check("event=rebound" not in relay.log(), "let go too early")
+
+
+def held(site, lifetime, sender="ann@example.org"):
+    sink = LosingSink(site.address(8), True)
+    relay = site.relay("relay", 1, smtp_route([sink.at], tls="none", extra='retry = "once"'), extra=f"""
+retry "once" {{ schedule = {{"1s"}}  hold_uncertain = yes  lifetime = {lifetime} }}
+""").start()
+    swaks(site.address(1) + ":2525", sender=sender)
+    wait_for(lambda: "event=uncertain" in relay.log(), 10, "an uncertain outcome:\n" + relay.log()[-800:])
+    return relay, sink
+
+
+def test_held_by_policy(site):
+    """Who rather loses an answer than has two copies: nobody asks again, over kill -9 too, but an operator."""
+    relay, sink = held(site, "1h")
+    time.sleep(2)
+    relay.kill()
+    relay.start()
+    time.sleep(3)
+    check(len(sink.times) == 1, f"sent {len(sink.times)} times")
+    item, = relay.ctl_json("list")
+    check(item["reason"] == "uncertain", str(item))
+    sink.loses = False
+    relay.ctl("retry", "--all")
+    wait_for(lambda: relay.queue_length() == 0, 10, "it goes when somebody says so")
+    check(sink.taken == 1, f"{sink.taken} copies")
+
+
+def test_held_until_its_time_is_over(site):
+    """Nobody came: it has failed at the end of its time, and no second copy was sent."""
+    relay, sink = held(site, "6s", sender="<>")         # nobody is told, which would be a letter to the sink
+    wait_for(lambda: "event=expired" in relay.log(), 12, "it expires")
+    wait_for(lambda: relay.queue_length() == 0, 5, "the queue is empty")
+    check(len(sink.times) == 1, f"sent {len(sink.times)} times")
