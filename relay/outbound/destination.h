@@ -33,7 +33,8 @@ enum {
 
 struct host {
 	UT_hash_handle hh;
-	char *name;                     /* "relay2.example.net:25", its key */
+	char *name;                     /* "relay2.example.net:25" */
+	char *key;                      /* the name, and how it is to be reached */
 	struct breaker breaker;
 	LIST_HEAD(, destination_host) places;
 	uint64_t bound_count;           /* units that may go to no other */

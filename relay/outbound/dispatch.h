@@ -165,7 +165,10 @@ struct destination *dispatch_destination(struct dispatch *dispatch, const char *
     const char *name, const struct route *route, const struct dispatch_host *hosts,
     size_t host_count, uint64_t now_ms, bool *created_out);
 
-/* The host of that name, known or made; ROUTE, which may be NULL, says how it is probed. */
+/*
+ * The host of that name, reached as ROUTE wants it, known or made.  Without a route NAME is the key
+ * of one.
+ */
 struct host *dispatch_host(struct dispatch *dispatch, const char *name, const struct route *route,
     uint64_t now_ms);
 

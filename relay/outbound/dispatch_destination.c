@@ -146,23 +146,46 @@ dispatch_choose_worker(const struct dispatch *dispatch, const struct destination
 
 /* ---- hosts and destinations ---- */
 
+/*
+ * What a route demands may fail where another succeeds: its TLS, its password.  So a host that is
+ * reached in another manner is another one here, or one route's mail would wait for the sake of
+ * another's.  Who demands nothing shares, which is all mail by MX.
+ */
+static char *
+host_key(const char *name, const struct route *route)
+{
+	enum tls_level level = tls_policy_level(&route->tls, route->via != ROUTE_VIA_MX);
+	bool demands = level != TLS_LEVEL_NONE && level != TLS_LEVEL_MAY;
+	bool is_own_way = route->login || level == TLS_LEVEL_FINGERPRINT || route->tls.identity;
+
+	return mem_format("%s%s%s%s%s%s%s%s%.*s", name, route->via == ROUTE_VIA_LMTP ? " lmtp" : "",
+	    demands ? " " : "", demands ? tls_level_name(level) : "",
+	    route->tls.implicit ? " implicit" : "", route->tls.name ? " as " : "",
+	    route->tls.name ? route->tls.name : "", is_own_way ? " for " : "",
+	    is_own_way ? (int)route->name.len : 0, route->name.data);
+}
+
 struct host *
 dispatch_host(struct dispatch *dispatch, const char *name, const struct route *route,
     uint64_t now_ms)
 {
 	struct breaker_settings breaker = dispatch->settings.breaker;
+	char *key = route ? host_key(name, route) : mem_dup_cstr(name);
 	struct host *host;
 
-	HASH_FIND_STR(dispatch->hosts, name, host);
-	if (host)
+	HASH_FIND_STR(dispatch->hosts, key, host);
+	if (host) {
+		mem_free(&key);
 		return host;
+	}
 	host = mem_alloc(sizeof(*host));
-	host->name = mem_dup_cstr(name);
+	host->key = key;
+	host->name = mem_dup_text(name, strcspn(name, " "));
 	LIST_INIT(&host->places);
 	if (route && route->own_node)
 		breaker.backoff_max_ms = dispatch->settings.probe_own_ms;
 	breaker_init(&host->breaker, &breaker, now_ms);
-	HASH_ADD_KEYPTR(hh, dispatch->hosts, host->name, strlen(host->name), host);
+	HASH_ADD_KEYPTR(hh, dispatch->hosts, host->key, strlen(host->key), host);
 	return host;
 }
 
@@ -283,6 +306,7 @@ dispatch_sweep(struct dispatch *dispatch, uint64_t idle_ms, uint64_t now_ms,
 			continue;
 		HASH_DEL(dispatch->hosts, host);
 		mem_free(&host->name);
+		mem_free(&host->key);
 		mem_free(&host);
 	}
 }

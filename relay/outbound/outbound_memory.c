@@ -13,7 +13,7 @@
  *
  *	chapar destinations 1
  *	suspended NAME UNTIL REASON             UNTIL 0: until resumed
- *	down      HOST SINCE PROBE STEP FAILURES CLASS ERROR
+ *	down      KEY SINCE PROBE STEP FAILURES CLASS ERROR
  *
  * Unknown and broken lines are passed over: nothing here is worth a start that fails.
  */
@@ -57,7 +57,7 @@ put_host(const struct outbound *outbound, struct buf *out, const struct host *ho
 	const struct breaker *breaker = &host->breaker;
 
 	(void)buf_appendf(out, "down\t%s\t%" PRId64 "\t%" PRId64 "\t%" PRIu32 "\t%" PRIu32 "\t%s\t",
-	    host->name, outbound_wall_of(outbound, (int64_t)breaker->since_ms),
+	    host->key, outbound_wall_of(outbound, (int64_t)breaker->since_ms),
 	    outbound_wall_of(outbound, (int64_t)breaker->probe_ms), breaker->open_count,
 	    breaker->failure_count, retry_class_name(host->error_class));
 	put_text(out, span_from_cstr(host->last_error));
