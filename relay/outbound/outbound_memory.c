@@ -189,7 +189,9 @@ forget(struct outbound *outbound, struct remembered *remembered)
 static void
 follow_namesake(struct outbound *outbound, struct destination *destination)
 {
-	for (const struct destination *it = outbound->dispatch.destinations; it; it = it->hh.next)
+	const struct destination *it = outbound->dispatch.destinations;
+
+	for (; it; it = it->hh.next)
 		if (it != destination && it->suspended && strcmp(it->name, destination->name) == 0) {
 			dispatch_suspend(&outbound->dispatch, destination,
 			    span_from_cstr(it->suspend_reason ? it->suspend_reason : ""),
