@@ -191,13 +191,13 @@ follow_namesake(struct outbound *outbound, struct destination *destination)
 {
 	const struct destination *it = outbound->dispatch.destinations;
 
-	for (; it; it = it->hh.next)
-		if (it != destination && it->suspended && strcmp(it->name, destination->name) == 0) {
-			dispatch_suspend(&outbound->dispatch, destination,
-			    span_from_cstr(it->suspend_reason ? it->suspend_reason : ""),
-			    it->suspend_until_ms, outbound_now(outbound));
-			return;
-		}
+	while (it && (it == destination || !it->suspended ||
+	    strcmp(it->name, destination->name) != 0))
+		it = it->hh.next;
+	if (it)
+		dispatch_suspend(&outbound->dispatch, destination,
+		    span_from_cstr(it->suspend_reason ? it->suspend_reason : ""),
+		    it->suspend_until_ms, outbound_now(outbound));
 }
 
 void
