@@ -47,6 +47,7 @@ adapter_start()
 adapter_stop() { kill -TERM "$(cat "$CH_RUN/pid")"; }
 adapter_wipe() { rm -rf "$CH_RUN/spool"; mkdir -p "$CH_RUN/spool"; : > "$CH_RUN/relayd.log"; }
 adapter_queue_len() { "${CH_CTL[@]}" -j status | jq .queue.messages; }
-adapter_queue_list() { "$CH_BUILD/relay/relayctl" -s "$BENCH_DIR/roots/chapar/relayd.sock" list; }
+# The harness runs this one in a shell that has the environment alone.
+adapter_queue_list() { "$CHAPAR_BUILD/relay/relayctl" -s "$BENCH_DIR/roots/chapar/relayd.sock" list; }
 adapter_flush() { "${CH_CTL[@]}" retry --all; }
 adapter_log() { echo "$CH_RUN/relayd.log"; }
