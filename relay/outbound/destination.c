@@ -18,8 +18,7 @@ void
 destination_init(struct destination *destination, size_t worker_count)
 {
 	TAILQ_INIT(&destination->notices);
-	for (size_t i = 0; i < DESTINATION_FLOW_COUNT; i++)
-		TAILQ_INIT(&destination->flows[i]);
+	TAILQ_INIT(&destination->turns);
 	destination->workers = mem_alloc_array(worker_count, sizeof(*destination->workers));
 	destination->worker_count = worker_count;
 }
@@ -37,58 +36,79 @@ destination_fini(struct destination *destination)
 	mem_free(&destination->key);
 }
 
-static struct unit_line *
-line_of(struct destination *destination, const struct unit *unit)
+/* The flow of a unit's sender, made where there is none. */
+static struct flow *
+flow_of(struct destination *destination, const struct unit *unit)
 {
-	if (unit->message->is_notification)
-		return &destination->notices;
-	return &destination->flows[unit->message->flow % DESTINATION_FLOW_COUNT];
+	uint32_t sender = unit->message->flow;
+	struct flow *flow;
+
+	HASH_FIND(hh, destination->flows, &sender, sizeof(sender), flow);
+	if (flow)
+		return flow;
+	flow = mem_alloc(sizeof(*flow));
+	flow->sender = sender;
+	TAILQ_INIT(&flow->units);
+	HASH_ADD(hh, destination->flows, sender, sizeof(flow->sender), flow);
+	TAILQ_INSERT_TAIL(&destination->turns, flow, turn);
+	return flow;
+}
+
+static void
+drop_if_empty(struct destination *destination, struct flow *flow)
+{
+	if (!TAILQ_EMPTY(&flow->units))
+		return;
+	HASH_DEL(destination->flows, flow);
+	TAILQ_REMOVE(&destination->turns, flow, turn);
+	mem_free(&flow);
 }
 
 void
 destination_add(struct destination *destination, struct unit *unit, bool in_front)
 {
-	struct unit_line *line = line_of(destination, unit);
+	bool is_notice = unit->message->is_notification;
+	struct unit_line *line = is_notice ? &destination->notices :
+	    &flow_of(destination, unit)->units;
 
 	if (in_front)
 		TAILQ_INSERT_HEAD(line, unit, line);
 	else
 		TAILQ_INSERT_TAIL(line, unit, line);
 	destination->ready_count++;
-	if (unit->message->is_notification)
-		destination->notice_count++;
-	else
-		destination->flow_bits |= 1u << (unit->message->flow % DESTINATION_FLOW_COUNT);
+	destination->notice_count += is_notice;
 }
 
 void
 destination_remove(struct destination *destination, struct unit *unit)
 {
-	struct unit_line *line = line_of(destination, unit);
-
-	TAILQ_REMOVE(line, unit, line);
 	destination->ready_count--;
-	if (unit->message->is_notification)
+	if (unit->message->is_notification) {
+		TAILQ_REMOVE(&destination->notices, unit, line);
 		destination->notice_count--;
-	else if (TAILQ_EMPTY(line))
-		destination->flow_bits &= ~(1u << (unit->message->flow % DESTINATION_FLOW_COUNT));
+		return;
+	}
+
+	struct flow *flow = flow_of(destination, unit);
+
+	TAILQ_REMOVE(&flow->units, unit, line);
+	drop_if_empty(destination, flow);
 }
 
 struct unit *
 destination_take(struct destination *destination)
 {
+	struct flow *flow = TAILQ_FIRST(&destination->turns);
 	struct unit *unit;
-	uint32_t bits = destination->flow_bits;
 
 	if (destination->notice_count > 0 &&
-	    (bits == 0 || destination->turn % DESTINATION_NOTICE_TURN == 0)) {
+	    (!flow || destination->turn % DESTINATION_NOTICE_TURN == 0)) {
 		unit = TAILQ_FIRST(&destination->notices);
-	} else if (bits != 0) {
-		uint32_t later = bits & (UINT32_MAX << destination->flow_next);
-		uint32_t flow = (uint32_t)__builtin_ctz(later ? later : bits);
-
-		unit = TAILQ_FIRST(&destination->flows[flow]);
-		destination->flow_next = (flow + 1) % DESTINATION_FLOW_COUNT;
+	} else if (flow) {
+		/* The next turn is another's. */
+		TAILQ_REMOVE(&destination->turns, flow, turn);
+		TAILQ_INSERT_TAIL(&destination->turns, flow, turn);
+		unit = TAILQ_FIRST(&flow->units);
 	} else {
 		return NULL;
 	}

@@ -27,7 +27,6 @@ struct way;
 enum {
 	HOST_ERROR_BYTES = 200,
 	HOST_TLS_BYTES = 100,
-	DESTINATION_FLOW_COUNT = 16,
 	DESTINATION_HOST_COUNT_MAX = 32,
 };
 
@@ -52,14 +51,22 @@ struct destination_host {
 	LIST_ENTRY(destination_host) of_host;
 };
 
+TAILQ_HEAD(unit_line, unit);
+
+/* The ready units of one sender. */
+struct flow {
+	UT_hash_handle hh;
+	uint32_t sender;                /* a hash of him */
+	struct unit_line units;
+	TAILQ_ENTRY(flow) turn;
+};
+
 /* What one worker has of it. */
 struct destination_worker {
 	uint32_t running;               /* jobs */
 	uint32_t connections;           /* as it last said */
 	uint32_t proven;                /* of them had taken mail, since the last failure */
 };
-
-TAILQ_HEAD(unit_line, unit);
 
 struct destination {
 	UT_hash_handle hh;
@@ -87,11 +94,10 @@ struct destination {
 	int64_t suspend_until_ms;       /* INT64_MAX: until resumed */
 	char *suspend_reason;
 
-	/* Ready units: notifications, and the others in flows by sender. */
+	/* Ready units: notifications, and the others in a flow for each sender who has some. */
 	struct unit_line notices;
-	struct unit_line flows[DESTINATION_FLOW_COUNT];
-	uint32_t flow_bits;             /* flows that are not empty */
-	uint32_t flow_next;
+	struct flow *flows;
+	TAILQ_HEAD(, flow) turns;       /* whose turn is next stands in front */
 	uint32_t turn;
 	uint64_t ready_count;
 	uint64_t notice_count;
