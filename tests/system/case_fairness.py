@@ -188,3 +188,4 @@ def test_half_letters(site):
 
 # They measure time.
 test_overload_by_stages.races = test_slow_body.races = False
+test_slow_body.long = True

@@ -32,3 +32,4 @@ def test_idle_plain(site):
 
 
 test_idle_tls.races = test_idle_plain.races = False
+test_idle_tls.alone = test_idle_plain.alone = True

@@ -73,4 +73,5 @@ def test_slow_attackers(site):
     check(relay.queue_length() >= 2 * LETTERS, "an honest letter is not there")
 
 
-test_slow_attackers.races = False              # it measures time
+# It measures time.
+test_slow_attackers.races, test_slow_attackers.alone = False, True

@@ -46,7 +46,7 @@ def test_suspended_for_a_time(site):
     check(relay.stop() == 0, "ends well")
     relay.start()
     wait_for(lambda: sink.letters, 10, "the letter")
-    check(3 < time.monotonic() - begun < 7, f"after {time.monotonic() - begun:.1f} s")
+    check(time.monotonic() - begun > 3, f"after {time.monotonic() - begun:.1f} s")
 
 
 def test_down_over_a_restart(site):

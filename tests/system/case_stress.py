@@ -255,3 +255,6 @@ def test_killed_in_the_midst_of_appends(site):
     verdict = letters.settle(journal, [path], kills, size)
     print(f"  {total} letters, {kills} kills, {cut} torn appends cut off, {whole} found whole, "
           f"{len(journal.accepted)} acknowledged, {verdict.doubles} copies too many")
+
+
+test_lockers.long = test_killed_in_the_midst_of_appends.long = True

@@ -3,6 +3,7 @@
 The packages are unpacked into a directory (kept for the next time) and laid over /usr and /etc in
 a mount namespace that only the server sees.  Whatever is missing for that is a Skip.
 """
+import fcntl
 import glob
 import os
 import shutil
@@ -39,8 +40,15 @@ class Foreign:
     @staticmethod
     def unpack(packages):
         root = os.path.join(CACHE, "-".join(sorted(packages)))
-        if os.path.isdir(root):
-            return root
+        os.makedirs(CACHE, exist_ok=True)
+        with open(root + ".lock", "w") as lock:         # for cases that run beside each other
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not os.path.isdir(root):
+                Foreign.fetch(root, packages)
+        return root
+
+    @staticmethod
+    def fetch(root, packages):
         debs, draft = root + ".debs", root + ".new"
         for directory in (debs, draft):
             shutil.rmtree(directory, ignore_errors=True)
@@ -54,7 +62,6 @@ class Foreign:
         for deb in glob.glob(debs + "/*.deb"):
             subprocess.run(["dpkg-deb", "-x", deb, draft], check=True)
         os.rename(draft, root)
-        return root
 
     def accounts(self):
         ids = {"postfix": 990, "dovecot": 991, "dovenull": 992, "postdrop": 993, "Debian-exim": 994,
