@@ -42,6 +42,8 @@ peer_say(struct peer_conn *it, enum stage stage, const char *good)
 		peer_drop(it);
 		return false;
 	}
+	if (strcmp(reply, SILENCE) == 0)
+		return true;
 	conn_write(it->conn, span_from_cstr(reply));
 	conn_write(it->conn, SPAN("\r\n"));
 	return true;

@@ -23,6 +23,7 @@ enum stage {
 };
 
 #define CUT "cut"               /* close the connection instead of a reply */
+#define SILENCE "silence"       /* no reply */
 
 struct peer {
 	struct loop *loop;
