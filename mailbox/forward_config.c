@@ -6,7 +6,7 @@ static const char *const tls_names[] = { "none", "may", "require", "verify", NUL
 
 const struct conf_option forward_config_options[FORWARD_CONFIG_OPTION_COUNT] = {
 	{ .name = "to", .type = CONF_STRING_LIST, .min = 1, .max = ADDRESSES_MAX,
-	  .example = "\"192.0.2.1:25\"",
+	  .example = "192.0.2.1:25",
 	  .help = "Addresses of the relay, with ports, in the order to try; no names, because "
 		  "mailboxd asks no DNS." },
 	{ .name = "host", .type = CONF_STRING, .check = node_config_check_hostname,

@@ -86,7 +86,7 @@ static const struct conf_option box_options[] = {
 
 static const struct conf_option alias_options[] = {
 	{ .name = "to", .type = CONF_STRING_LIST, .required = true, .min = 1,
-	  .max = BOXES_TARGETS_MAX, .example = "\"user@example.net\"",
+	  .max = BOXES_TARGETS_MAX, .example = "user@example.net",
 	  .help = "Boxes or aliases that each get a copy; with a section forward, addresses of "
 		  "other domains, too." },
 };

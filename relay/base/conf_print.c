@@ -94,9 +94,12 @@ print_written(struct buf *out, const struct conf_option *option, const char *tex
 	(void)buf_append_byte(out, '}');
 }
 
+/* What stands behind an option that has no value; without the # it must be right. */
 static const char *
 empty_value(enum conf_type type)
 {
+	if (type == CONF_BOOL)
+		return "yes";
 	return conf_type_is_list(type) ? "{}" : "\"\"";
 }
 

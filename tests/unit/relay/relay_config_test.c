@@ -132,6 +132,27 @@ test_broken(void **state)
 	assert_int_equal(failures, 0);
 }
 
+/* Each option of --example is right as it stands there, without its #. */
+static void
+test_example_is_right(void **state)
+{
+	struct buf example;
+	struct conf *conf;
+	struct err err;
+
+	(void)state;
+	buf_init(&example, 1 << 20);
+	assert_int_equal(conf_print_example(relay_config_schema(), &example), 0);
+	for (size_t i = example.start + 1; i < example.end; i++)
+		if (example.data[i] == '#' && example.data[i - 1] == '\t' &&
+		    example.data[i + 1] != ' ')
+			example.data[i] = ' ';
+	if (conf_parse_text(&conf, relay_config_schema(), buf_span(&example), "example", &err) < 0)
+		fail_msg("%s", err.text);
+	conf_free(&conf);
+	buf_fini(&example);
+}
+
 /* What --dump prints is the same configuration. */
 static void
 test_dump_is_the_same(void **state)
@@ -201,6 +222,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_good),
 		cmocka_unit_test(test_broken),
+		cmocka_unit_test(test_example_is_right),
 		cmocka_unit_test(test_dump_is_the_same),
 		cmocka_unit_test(test_restart),
 		cmocka_unit_test(test_manual),
