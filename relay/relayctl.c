@@ -59,7 +59,8 @@ print_help(void)
 	    "  -j         JSON lines, for programs\n\n"
 	    "verbs, which may be shortened:\n");
 	for (size_t i = 0; i < count; i++)
-		(void)printf("  %-8s %-32s %s\n", verbs[i].name, verbs[i].usage, verbs[i].help);
+		(void)printf("  %-8s %-32s%s%s\n", verbs[i].name, verbs[i].usage,
+		    strlen(verbs[i].usage) <= 32 ? " " : "\n           ", verbs[i].help);
 	(void)printf("  %-8s %-32s %s\n", "spool", "check|dump|export|import|adopt",
 	    "a spool whose daemon is off; alone, it says how");
 	(void)printf("\nfilters, of which all must hold: ID id= from= to= domain= dest= client= "

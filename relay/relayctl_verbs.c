@@ -51,8 +51,7 @@ static const struct relayctl_verb verbs[] = {
 	{ .name = "route", .takes = RELAYCTL_TAKES_NAME, .name_key = "to",
 	  .options = RELAYCTL_FROM | RELAYCTL_CLIENT | RELAYCTL_USER | RELAYCTL_LISTENER |
 		     RELAYCTL_CERTIFICATE,
-	  .usage = "RCPT [--from ADDRESS] [--client IP] [--user NAME] [--listener NAME] "
-		   "[--certificate NAME]",
+	  .usage = "RCPT [--from A] [--client IP] [--user U] [--listener L] [--certificate C]",
 	  .help = "whether a recipient would be accepted, its route, and the lines that say so",
 	  .item = relayctl_print_fields },
 	{ .name = "passwd", .takes = RELAYCTL_TAKES_NAME, .name_key = "user",

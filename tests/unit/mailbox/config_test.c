@@ -59,7 +59,8 @@ static const struct {
 	{ "a postmaster without a box", GOOD BOX("a@example.net")
 	  "boxes { postmaster = \"nobody@example.net\" }\n", 5, "postmaster" },
 	{ "users, which a mailbox node has not", GOOD BOX("a@example.net") "listener \"two\" {\n"
-	  "  address = {\"127.0.0.2:0\"}\n  auth = offered\n  auth_in_clear = yes }\n", 7, "no users" },
+	  "  address = {\"127.0.0.2:0\"}\n  auth = offered\n  auth_in_clear = yes }\n",
+	  7, "no users" },
 	{ "a way without an address", GOOD BOX("a@example.net")
 	  "forward {\n  host = \"r.example\" }\n", 5, "to" },
 	{ "a way by a name", GOOD BOX("a@example.net")

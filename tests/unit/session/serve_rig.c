@@ -145,6 +145,12 @@ static const struct listener_ops listener_ops = { .accepted = accepted };
 void
 rig_open(struct rig *rig)
 {
+	rig_open_with_clock(rig, clock_system());
+}
+
+void
+rig_open_with_clock(struct rig *rig, const struct clock *clock)
+{
 	struct endpoint address;
 	struct err err;
 
@@ -153,7 +159,7 @@ rig_open(struct rig *rig)
 	rig->settings.engine.hostname = SPAN("relay.example");
 	rig->settings.engine.useless_count_max = 0;
 	rig->settings.engine.error_count_max = 0;
-	rig->loop = loop_new(clock_system(), &err);
+	rig->loop = loop_new(clock, &err);
 	assert_non_null(rig->loop);
 	assert_int_equal(endpoint_parse(SPAN("127.0.0.1:0"), 1, &address, &err), 0);
 	rig->listener = listener_open(rig->loop, &(struct listener_settings){

@@ -32,8 +32,12 @@ struct rig {
 	bool heard_end;
 };
 
-/* A listener on 127.0.0.1 with settings that may be changed before rig_call(). */
+/*
+ * A listener on 127.0.0.1 with settings that may be changed before rig_call().  With a clock of
+ * the test, time stands still unless the test moves it.
+ */
 void rig_open(struct rig *rig);
+void rig_open_with_clock(struct rig *rig, const struct clock *clock);
 void rig_close(struct rig *rig);
 
 /* A client connects. */
