@@ -1,201 +1,64 @@
 /*
- * mailboxd: the node where mail arrives for people.  Options, exit codes, and nothing else.
+ * mailboxd: the node where mail arrives for people.  What its command line does; the options are
+ * in relay/daemon/program.c.
  */
-#include <stdio.h>
-#include <string.h>
 #include <sysexits.h>
 #include <unistd.h>
 
 #include "mailbox/mailbox_config.h"
 #include "mailbox/node.h"
-#include "relay/base/buf.h"
-#include "relay/base/file.h"
-#include "relay/base/version.h"
+#include "relay/daemon/program.h"
 
 #ifndef CHAPAR_SYSCONFDIR
 #define CHAPAR_SYSCONFDIR "/etc"
 #endif
 
-#define CONFIG_FILE CHAPAR_SYSCONFDIR "/chapar/mailboxd.conf"
-
-enum { OUTPUT_BYTES_MAX = 64 << 20 };
-
-enum task {
-	TASK_RUN,
-	TASK_CHECK,
-	TASK_SELF_CHECK,
-	TASK_DUMP,
-	TASK_EXAMPLE,
-	TASK_OPTIONS_MANUAL,
-	TASK_VERSION,
-	TASK_HELP,
-};
-
-/* One row an option; the help and the manual's test are made from it. */
-struct program_option {
-	const char *name;
-	enum task task;
-	bool has_value;         /* only -f */
-	const char *help;
-};
-
-static const struct program_option program_options[] = {
-	{ "-f", TASK_RUN, true, "FILE  the configuration, instead of " CONFIG_FILE },
-	{ "-n", TASK_CHECK, false, "      check the configuration and end" },
-	{ "--self-check", TASK_SELF_CHECK, false,
-	  "try what the sandbox forbids, say what became of it, and end" },
-	{ "--dump", TASK_DUMP, false, "  print all values in effect and end" },
-	{ "--example", TASK_EXAMPLE, false, "print an annotated configuration and end" },
-	{ "--options-man", TASK_OPTIONS_MANUAL, false,
-	  "print the options for the manual and end" },
-	{ "--version", TASK_VERSION, false, "print the version and end" },
-	{ "--help", TASK_HELP, false, "  print this and end" },
-};
-
-enum { PROGRAM_OPTION_COUNT = sizeof(program_options) / sizeof(program_options[0]) };
-
-struct arguments {
-	const char *config_path;
-	enum task task;
-};
-
-static const struct program_option *
-find_option(const char *word)
-{
-	for (size_t i = 0; i < PROGRAM_OPTION_COUNT; i++)
-		if (strcmp(word, program_options[i].name) == 0)
-			return &program_options[i];
-	return NULL;
-}
-
 static int
-parse_arguments(int argc, char **argv, struct arguments *arguments)
+check(const char *path, struct buf *out, struct err *err)
 {
-	for (int i = 1; i < argc; i++) {
-		const struct program_option *option = find_option(argv[i]);
+	struct mailbox_config *config;
 
-		if (option == NULL) {
-			(void)fprintf(stderr, "mailboxd: %s: no such option; try --help\n",
-				      argv[i]);
-			return -1;
-		}
-		if (!option->has_value) {
-			arguments->task = option->task;
-			continue;
-		}
-		if (++i == argc) {
-			(void)fprintf(stderr, "mailboxd: %s needs a value; try --help\n",
-				      option->name);
-			return -1;
-		}
-		arguments->config_path = argv[i];
-	}
-	return 0;
-}
-
-static int
-print_help(void)
-{
-	(void)printf("mailboxd takes mail by LMTP or SMTP and puts it into mailboxes.\n\n"
-		     "usage: mailboxd [-f FILE] [option]\n\n");
-	for (size_t i = 0; i < PROGRAM_OPTION_COUNT; i++)
-		(void)printf("  %s %s\n", program_options[i].name, program_options[i].help);
-	(void)printf("\nIt stays in the foreground and logs to standard error. "
-		     "SIGHUP reloads, SIGTERM ends.\n");
+	if (mailbox_config_load(&config, path, err) < 0)
+		return EX_CONFIG;
+	(void)buf_appendf(out, "%s: ok\n", path);
+	mailbox_config_unref(&config);
 	return EX_OK;
 }
 
 static int
-print_buf(struct buf *text, int failed)
+self_check(const char *path, struct buf *out, struct err *err)
 {
-	struct err err;
-	int code = EX_OK;
+	struct mailbox_config *config;
+	bool good;
 
-	if (failed < 0 || buf_overflowed(text)) {
-		(void)fprintf(stderr, "mailboxd: the output is too long\n");
-		code = EX_SOFTWARE;
-	} else if (file_write_all(STDOUT_FILENO, buf_span(text), &err) < 0) {
-		(void)fprintf(stderr, "mailboxd: %s\n", err.text);
-		code = EX_IOERR;
-	}
-	buf_fini(text);
-	return code;
-}
-
-static int
-print_schema(enum task task)
-{
-	struct buf text;
-
-	buf_init(&text, OUTPUT_BYTES_MAX);
-	if (task == TASK_EXAMPLE)
-		return print_buf(&text, conf_print_example(&mailbox_config_schema, &text));
-	return print_buf(&text, conf_print_manual(&mailbox_config_schema, &text));
-}
-
-/* One line: file, line, what was expected. */
-static int
-complain(const struct err *err)
-{
-	(void)fprintf(stderr, "mailboxd: %s\n", err->text);
-	return EX_CONFIG;
+	(void)out;
+	if (mailbox_config_load(&config, path, err) < 0)
+		return EX_CONFIG;
+	good = node_self_check(config, path, err);
+	mailbox_config_unref(&config);
+	return good ? EX_OK : EX_SOFTWARE;
 }
 
 /* What is dumped is what was checked. */
 static int
-print_dump(const char *path)
+dump(const char *path, struct buf *out, struct err *err)
 {
 	struct mailbox_config *config;
 	struct conf *conf;
-	struct buf text;
-	struct err err;
-	int code;
+	int code = EX_CONFIG;
 
-	if (conf_parse_file(&conf, &mailbox_config_schema, path, &err) < 0)
-		return complain(&err);
-	if (mailbox_config_from(&config, conf, &err) < 0) {
-		conf_free(&conf);
-		return complain(&err);
+	if (conf_parse_file(&conf, &mailbox_config_schema, path, err) < 0)
+		return EX_CONFIG;
+	if (mailbox_config_from(&config, conf, err) == 0) {
+		mailbox_config_unref(&config);
+		code = conf_dump(conf, out) < 0 ? EX_SOFTWARE : EX_OK;
 	}
-	mailbox_config_unref(&config);
-	buf_init(&text, OUTPUT_BYTES_MAX);
-	code = print_buf(&text, conf_dump(conf, &text));
 	conf_free(&conf);
 	return code;
 }
 
 static int
-check(const char *path)
-{
-	struct mailbox_config *config;
-	struct err err;
-
-	if (mailbox_config_load(&config, path, &err) < 0)
-		return complain(&err);
-	(void)printf("%s: ok\n", path);
-	mailbox_config_unref(&config);
-	return EX_OK;
-}
-
-static int
-self_check(const char *path)
-{
-	struct mailbox_config *config;
-	struct err err;
-	bool good;
-
-	if (mailbox_config_load(&config, path, &err) < 0)
-		return complain(&err);
-	good = node_self_check(config, path, &err);
-	mailbox_config_unref(&config);
-	if (good)
-		return EX_OK;
-	(void)fprintf(stderr, "mailboxd: %s\n", err.text);
-	return EX_SOFTWARE;
-}
-
-static int
-run(const char *path)
+run(const char *path, struct buf *out, struct err *err)
 {
 	const struct node_settings settings = {
 		.config_path = path,
@@ -204,16 +67,14 @@ run(const char *path)
 	};
 	struct mailbox_config *config;
 	struct node *node;
-	struct err err;
 	int code = EX_SOFTWARE;
 
-	if (mailbox_config_load(&config, path, &err) < 0)
-		return complain(&err);
-	node = node_new(&settings, &config, &code, &err);
-	if (node == NULL) {
-		(void)fprintf(stderr, "mailboxd: %s\n", err.text);
+	(void)out;
+	if (mailbox_config_load(&config, path, err) < 0)
+		return EX_CONFIG;
+	node = node_new(&settings, &config, &code, err);
+	if (node == NULL)
 		return code;
-	}
 	code = node_run(node);
 	node_free(&node);
 	return code;
@@ -222,27 +83,16 @@ run(const char *path)
 int
 main(int argc, char **argv)
 {
-	struct arguments arguments = { .config_path = CONFIG_FILE, .task = TASK_RUN };
+	const struct program program = {
+		.name = "mailboxd",
+		.purpose = "takes mail by LMTP or SMTP and puts it into mailboxes.",
+		.config_path = CHAPAR_SYSCONFDIR "/chapar/mailboxd.conf",
+		.schema = &mailbox_config_schema,
+		.check = check,
+		.self_check = self_check,
+		.dump = dump,
+		.run = run,
+	};
 
-	if (parse_arguments(argc, argv, &arguments) < 0)
-		return EX_USAGE;
-	switch (arguments.task) {
-	case TASK_RUN:
-		return run(arguments.config_path);
-	case TASK_CHECK:
-		return check(arguments.config_path);
-	case TASK_SELF_CHECK:
-		return self_check(arguments.config_path);
-	case TASK_DUMP:
-		return print_dump(arguments.config_path);
-	case TASK_EXAMPLE:
-	case TASK_OPTIONS_MANUAL:
-		return print_schema(arguments.task);
-	case TASK_VERSION:
-		(void)printf("mailboxd %s\n", version_text());
-		return EX_OK;
-	case TASK_HELP:
-		return print_help();
-	}
-	return EX_SOFTWARE;
+	return program_main(&program, argc, argv);
 }
