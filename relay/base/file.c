@@ -160,6 +160,26 @@ file_read_whole(const char *path, struct buf *out, struct err *err)
 }
 
 int
+file_read_whole_private(const char *path, struct buf *out, struct err *err)
+{
+	struct stat status;
+	int fd = file_open_read(path, err);
+	int result;
+
+	if (fd < 0)
+		return -1;
+	if (fstat(fd, &status) < 0)
+		result = err_set_errno(err, "%s", path);
+	else if ((status.st_mode & S_IRWXO) != 0)
+		result = err_set(err, ERR_CONFIG, "%s: everybody may touch this file (mode %03o): "
+		    "chmod o= it", path, (unsigned)(status.st_mode & 0777));
+	else if ((result = file_read_whole_fd(fd, out, err)) < 0)
+		err_wrap(err, "%s", path);
+	file_close(&fd);
+	return result;
+}
+
+int
 file_sync(int fd, struct err *err)
 {
 	if (fsync(fd) < 0)

@@ -42,6 +42,9 @@ int file_read_all_at(int fd, void *data, size_t size, uint64_t offset, struct er
 int file_read_whole(const char *path, struct buf *out, struct err *err);
 int file_read_whole_fd(int fd, struct buf *out, struct err *err);
 
+/* The same of a file with secrets: ERR_CONFIG when others than owner and group may touch it. */
+int file_read_whole_private(const char *path, struct buf *out, struct err *err);
+
 int file_sync(int fd, struct err *err);
 int file_sync_data(int fd, struct err *err);
 int file_truncate(int fd, uint64_t size, struct err *err);

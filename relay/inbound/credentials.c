@@ -3,7 +3,6 @@
 #include <crypt.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "relay/base/arena.h"
 #include "relay/base/base64.h"
@@ -185,24 +184,6 @@ credentials_parse(struct span text, const char *file_name, struct err *err)
 	return it;
 }
 
-static int
-read_private_file(const char *path, struct buf *text, struct err *err)
-{
-	struct stat status;
-	int fd = file_open_read(path, err);
-	int result;
-
-	if (fd < 0)
-		return -1;
-	if (fstat(fd, &status) == 0 && (status.st_mode & S_IRWXO) != 0)
-		result = err_set(err, ERR_CONFIG, "%s:1: everybody may touch this file (mode "
-		    "%03o): chmod o= it", path, (unsigned)(status.st_mode & 0777));
-	else
-		result = file_read_whole_fd(fd, text, err);
-	file_close(&fd);
-	return result;
-}
-
 struct credentials *
 credentials_load(const char *path, struct err *err)
 {
@@ -210,7 +191,7 @@ credentials_load(const char *path, struct err *err)
 	struct buf text;
 
 	buf_init(&text, CREDENTIALS_FILE_BYTES_MAX);
-	if (read_private_file(path, &text, err) == 0)
+	if (file_read_whole_private(path, &text, err) == 0)
 		it = credentials_parse(buf_span(&text), path, err);
 	buf_wipe(&text);
 	return it;

@@ -2,7 +2,6 @@
 
 #include <stdatomic.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "relay/base/file.h"
 #include "relay/base/mem.h"
@@ -57,24 +56,6 @@ call_login_new(struct span mechanisms, struct span user, struct span password, s
 	return login;
 }
 
-static int
-read_secret(const char *path, struct buf *text, struct err *err)
-{
-	struct stat status;
-	int fd = file_open_read(path, err);
-	int result;
-
-	if (fd < 0)
-		return -1;
-	if (fstat(fd, &status) == 0 && (status.st_mode & S_IRWXO) != 0)
-		result = err_set(err, ERR_CONFIG, "%s: everybody may touch this file (mode %03o): "
-		    "chmod o= it", path, (unsigned)(status.st_mode & 0777));
-	else
-		result = file_read_whole_fd(fd, text, err);
-	file_close(&fd);
-	return result;
-}
-
 struct call_login *
 call_login_load(struct span mechanisms, struct span user, const char *path, struct err *err)
 {
@@ -83,7 +64,7 @@ call_login_load(struct span mechanisms, struct span user, const char *path, stru
 	struct buf buf;
 
 	buf_init(&buf, PASSWORD_FILE_BYTES_MAX);
-	if (read_secret(path, &buf, err) == 0) {
+	if (file_read_whole_private(path, &buf, err) == 0) {
 		text = buf_span(&buf);
 		if (!span_take_part(&text, '\n', &line) || line.len == 0) {
 			(void)err_set(err, ERR_CONFIG, "%s: expected a password", path);

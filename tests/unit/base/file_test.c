@@ -111,6 +111,32 @@ reads_no_more_than_allowed(void **state)
 }
 
 static void
+reads_secrets_that_are_kept(void **state)
+{
+	static const struct { mode_t mode; bool good; } modes[] = {
+		{ 0600, true }, { 0640, true }, { 0660, true }, { 0604, false }, { 0602, false },
+		{ 0601, false }, { 0644, false },
+	};
+	struct place *place = *state;
+	char *path = mem_format("%s/secret", place->path);
+
+	assert_int_equal(file_replace_at(place->fd, "secret", SPAN("word"), 0600, NULL), 0);
+	for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
+		struct err err = { .kind = ERR_NONE };
+		struct buf text;
+
+		buf_init(&text, 10);
+		assert_int_equal(chmod(path, modes[i].mode), 0);
+		assert_int_equal(file_read_whole_private(path, &text, &err),
+		    modes[i].good ? 0 : -1);
+		assert_int_equal(err.kind, modes[i].good ? ERR_NONE : ERR_CONFIG);
+		assert_string_equal(buf_cstr(&text), modes[i].good ? "word" : "");
+		buf_fini(&text);
+	}
+	mem_free(&path);
+}
+
+static void
 says_what_is_wrong(void **state)
 {
 	struct place *place = *state;
@@ -187,6 +213,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(replaces_in_one_step, setup, teardown),
 		cmocka_unit_test_setup_teardown(reads_no_more_than_allowed, setup, teardown),
+		cmocka_unit_test_setup_teardown(reads_secrets_that_are_kept, setup, teardown),
 		cmocka_unit_test_setup_teardown(says_what_is_wrong, setup, teardown),
 		cmocka_unit_test_setup_teardown(locks_for_one, setup, teardown),
 		cmocka_unit_test(finds_paths_beside),
