@@ -65,23 +65,34 @@ recovery_unreadable(const struct recovery *recovery, uint32_t slot, struct err *
 }
 
 /*
- * A head is lost now and then; every batch knows which segment it is of.  -1: the
- * disk does not say what is in it.
+ * A head is lost now and then; every batch knows which segment it is of, and the
+ * newest one counts, for behind it may stand what earlier lives of the slot have
+ * left.  Where not one batch is valid there is nothing that could be read: a crash
+ * while a slot gets its new head leaves such a one.  -1: the disk does not say what
+ * is in it.
  */
 static int
 identify_by_batch(struct recovery *recovery, struct candidate *candidate)
 {
-	char block[BATCH_RECORD_BYTES] = { 0 };
-	struct err err = { 0 };
-	int result = disk_read_all(recovery->spool->settings.disk, candidate->file, block,
-	    sizeof(block), RECORD_BLOCK_BYTES, &err);
+	struct segment_mark best = { 0 };
 
-	if (result == 0 && batch_identify(block, &candidate->mark))
-		return 0;
-	candidate->mark = (struct segment_mark){ 0 };
-	for (size_t i = 0; i < sizeof(block); i++)
-		candidate->is_unknown |= block[i] != 0;
-	return result < 0 && err.kind == ERR_SYSTEM ? -1 : 0;
+	for (uint64_t at = RECORD_BLOCK_BYTES; at + RECORD_BLOCK_BYTES <= candidate->written;
+	    at += RECORD_BLOCK_BYTES) {
+		char block[BATCH_RECORD_BYTES];
+		struct segment_mark mark;
+		struct err err = { 0 };
+
+		if (disk_read_all(recovery->spool->settings.disk, candidate->file, block,
+			sizeof(block), at, &err) < 0) {
+			if (err.kind == ERR_SYSTEM)
+				return -1;
+			candidate->is_unknown = true;
+		} else if (batch_identify(block, &mark) && mark.number > best.number) {
+			best = mark;
+		}
+	}
+	candidate->mark = best;
+	return 0;
 }
 
 /* A link, a device, something of another's: not of ours, whatever the disk's health. */
@@ -355,7 +366,7 @@ apply_manifest(struct recovery *recovery)
 		struct candidate *candidate = &recovery->candidates[i];
 
 		if (candidate->is_unknown && candidate->mark.number == 0)
-			recovery_damage(recovery, 0, 0, 0, "slot without a readable head");
+			recovery_damage(recovery, 0, 0, 0, "slot that cannot be read");
 		if (candidate->mark.number == 0 || candidate->is_live ||
 		    is_freed(recovery, candidate->mark))
 			continue;

@@ -15,7 +15,7 @@ struct candidate {
 	int file;
 	struct segment_mark mark;
 	uint64_t capacity, written;
-	bool is_unknown;                /* neither head nor first batch says what is in it */
+	bool is_unknown;                /* no head, and what is behind cannot be read */
 	bool is_live;
 	bool is_sealed;                 /* the manifest says where it ends */
 	bool is_hollow;                 /* nothing of it is vouched for */

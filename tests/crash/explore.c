@@ -11,7 +11,9 @@
 enum {
 	IMAGES_A_BOUNDARY = 2,
 	NESTED_OPERATIONS = 8,
-	NEST_IN = 24,
+	SHORT_OPERATIONS = 2,
+	NEST_IN = 24,                   /* one image in so many lives on */
+	NEST_IN_START = 8,
 	NEST_DEEPER_IN = 30,
 	TWICE_IN = 8,
 	SPACE_IN = 12,
@@ -161,6 +163,15 @@ is_replayed(const struct visit *visit)
 	return replay && visit->depth < replay->depth;
 }
 
+/* Starts are short, and what they leave is met by the next one: more of them live on. */
+static uint32_t
+nest_in(const struct visit *outer)
+{
+	if (!outer->life.queue)
+		return NEST_IN_START;
+	return outer->depth == 0 ? NEST_IN : NEST_DEEPER_IN;
+}
+
 /* A state to be looked at only; it is no crash. */
 static bool
 forge(struct visit *visit, struct chance *chance)
@@ -185,7 +196,6 @@ visit_image(struct visit *outer, uint32_t image)
 	struct crash_disk *disk = mem_resize_array(NULL, sizeof(*disk), 1);
 	struct model *model = mem_dup(outer->life.model, sizeof(*model));
 	struct visit *visit = mem_alloc(sizeof(*visit));
-	uint32_t nest_in = outer->depth == 0 ? NEST_IN : NEST_DEEPER_IN;
 
 	visit->explorer = explorer;
 	visit->depth = outer->depth + 1;
@@ -204,7 +214,7 @@ visit_image(struct visit *outer, uint32_t image)
 	    &explorer->violation);
 	bool is_forged = chance_one_in(&chance, FORGED_IN) && forge(visit, &chance);
 	bool may_go_on = !is_forged && visit->depth < explorer->depth_max;
-	bool is_nested = may_go_on && chance_one_in(&chance, nest_in);
+	bool is_nested = may_go_on && chance_one_in(&chance, nest_in(outer));
 	bool is_twice = may_go_on && chance_one_in(&chance, TWICE_IN);
 
 	visit->is_explored = is_nested || is_twice;
@@ -269,6 +279,13 @@ boundary(void *ctx)
 	}
 }
 
+/* One seed in four has a short life: more of them are born, and look at other things. */
+static uint32_t
+operation_count(uint64_t seed)
+{
+	return seed / PROFILE_COUNT % 4 == 3 ? SHORT_OPERATIONS : EXPLORE_OPERATIONS;
+}
+
 void
 explore_seed(struct explorer *explorer, uint64_t seed, uint64_t operations)
 {
@@ -288,7 +305,7 @@ explore_seed(struct explorer *explorer, uint64_t seed, uint64_t operations)
 	set_faults(&visit->life, disk);
 	begin(visit, NULL);
 	if (!life_is_over(&visit->life))
-		go_on(visit, EXPLORE_OPERATIONS, operations);
+		go_on(visit, operation_count(seed), operations);
 	end(visit);
 	mem_free(&visit);
 	mem_free(&model);

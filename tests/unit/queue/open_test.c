@@ -386,6 +386,49 @@ a_head_that_was_never_durable_is_no_damage(void **state)
 	assert_int_equal(rig_read(rig, id, 100), QUEUE_DONE);
 }
 
+static void
+write_garbage(struct rig *rig, const char *name, size_t block_count)
+{
+	struct memory_file *file = memory_disk_find(&rig->disk, name);
+
+	assert_non_null(file);
+	assert_true(file->size >= block_count * RECORD_BLOCK_BYTES);
+	memset(file->data, 0x5a, block_count * RECORD_BLOCK_BYTES);
+}
+
+/* A new head was under the power cut, over a slot that had nothing whole in it. */
+static void
+a_slot_with_nothing_whole_in_it_is_free(void **state)
+{
+	struct rig *rig = *state;
+
+	rig_open(rig);
+	queue_id id = rig_send(rig, "a@example.org", "b@example.net", 100, NULL);
+
+	rig_close(rig);
+	write_garbage(rig, "00000001.seg", 2);
+	rig_open(rig);
+	assert_int_equal(rig->found.damaged_count, 0);
+	assert_int_equal(rig_read(rig, id, 100), QUEUE_DONE);
+}
+
+/* Head and first batch of the newest segment are lost: what is behind is served. */
+static void
+a_later_batch_tells_what_is_in_a_slot(void **state)
+{
+	struct rig *rig = *state;
+
+	rig_open(rig);
+	queue_id id = rig_send(rig, "a@example.org", "b@example.net", 100, NULL);
+
+	(void)rig_send(rig, "a@example.org", "c@example.net", 100, NULL);
+	rig_close(rig);
+	write_garbage(rig, "00000000.seg", 2);
+	rig_open(rig);
+	assert_true(rig->found.damaged_count > 0);
+	assert_int_equal(rig_read(rig, id, 100), QUEUE_DONE);
+}
+
 /* Somebody else has filled the disk: what is kept for outcomes serves a start too. */
 static void
 a_start_on_a_full_disk_takes_the_reserve(void **state)
@@ -418,6 +461,10 @@ main(void)
 		cmocka_unit_test(short_calls_are_gone_on_with),
 		cmocka_unit_test_setup_teardown(a_start_syncs_the_directory_first, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_head_that_was_never_durable_is_no_damage, setup,
+		    teardown),
+		cmocka_unit_test_setup_teardown(a_slot_with_nothing_whole_in_it_is_free, setup,
+		    teardown),
+		cmocka_unit_test_setup_teardown(a_later_batch_tells_what_is_in_a_slot, setup,
 		    teardown),
 		cmocka_unit_test_setup_teardown(a_start_on_a_full_disk_takes_the_reserve, setup,
 		    teardown),
