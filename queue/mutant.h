@@ -48,7 +48,7 @@ enum mutant {
 	MUTANT_ID_AGAIN,                /* ids start anew after a restart */
 	MUTANT_NO_IDENTITY_SYNC,        /* the file "spool" is renamed before it is durable */
 	MUTANT_NO_SYNC_AT_START,        /* a start builds on names that may not be durable */
-	MUTANT_NAME_HOLLOW,             /* a manifest names a segment whose head may not be durable */
+	MUTANT_NAME_HOLLOW,             /* a manifest names what may not be durable */
 	MUTANT_NO_RESERVE_AT_START,     /* a start may not use the reserve */
 	MUTANT_COUNT
 };
