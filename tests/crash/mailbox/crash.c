@@ -110,6 +110,7 @@ live_on(const struct life *before, enum sim_crash how)
 	*life = *before;
 	life->journal = NULL;
 	life->depth = before->depth + 1;
+	life->was_killed = how == SIM_KILL;
 	life->in_image = false;
 	life->fs = sim_fs_image(before->fs, how, life->random);
 	life->tally->states++;
@@ -132,8 +133,13 @@ static void
 crash_here(void *ctx)
 {
 	struct life *life = ctx;
-	/* The deeper, the rarer, or it would never end. */
-	unsigned one_in = life->depth == 0 ? 1 : life->depth == 1 ? 40 : 400;
+	/*
+	 * The deeper, the rarer, or it would never end; but a start behind a kill sees what only the
+	 * memory has, and a power cut in the midst of it takes that away.
+	 */
+	unsigned one_in = life->depth == 0 ? 1
+			: life->depth > 1 ? 400
+			: life->was_killed ? 6 : 40;
 
 	if (life->in_image || life_is_over(life) || !life_chance(life, one_in))
 		return;

@@ -68,6 +68,7 @@ struct life {
 	size_t foreign_count;
 	bool was_touched;               /* by others, while it was torn */
 	unsigned depth;                 /* so many crashes are behind it */
+	bool was_killed;                /* the last of them */
 	struct arena *texts;
 	bool in_image;                  /* the hook does not call itself */
 	struct mbox_journal_settings settings;
