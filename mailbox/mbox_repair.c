@@ -282,10 +282,15 @@ cut_torn(struct mbox *mbox, const struct intent *intent, const struct places *pl
 	 bool *cut_out, bool *in_place_out, struct err *err)
 {
 	struct tail tail = { .first = places->whole_count };
+	bool only_lead = false;
 
 	if (find_whole_end(mbox, intent, places, &tail.from, err) < 0)
 		return -1;
-	if (mbox->stat.size <= tail.from || mailbox_mutant(MAILBOX_MUTANT_NO_CUT))
+	/* Line ends prove nothing: they may be the last of what a reader wrote, and do no harm. */
+	if (mbox->stat.size <= places->starts[0] &&
+	    are_line_ends(mbox, intent->size_before, places->starts[0], &only_lead, err) < 0)
+		return -1;
+	if (mbox->stat.size <= tail.from || only_lead || mailbox_mutant(MAILBOX_MUTANT_NO_CUT))
 		return 0;
 	if (judge_tail(mbox, intent, places, &tail, err) < 0)
 		return -1;

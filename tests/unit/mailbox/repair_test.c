@@ -23,7 +23,8 @@ tear_everywhere(const char *before)
 	for (uint64_t len = scene.intent.size_before; len <= buf_len(&scene.whole); len++) {
 		struct mbox_repair result;
 		unsigned wanted = 0;
-		uint64_t left = scene.intent.size_before;
+		/* Of the line ends that come first nobody can tell whose they are. */
+		uint64_t left = len <= scene.starts[0] ? len : scene.intent.size_before;
 
 		for (size_t i = 0; i < SCENE_MESSAGES && scene_content_end(&scene, i) <= len; i++) {
 			wanted |= 1U << i;
@@ -295,11 +296,36 @@ knows_messages_in_another_file(void **state)
 	scene_fini(&scene);
 }
 
+/* As long as it was and a line end more, which is where ours would begin with one. */
+static void
+keeps_a_line_end_that_a_reader_wrote(void **state)
+{
+	struct scene scene;
+	struct mbox_repair result;
+	struct buf found;
+
+	(void)state;
+	scene_init(&scene, "From x Tue Nov 24 00:00:00 2026\n\nwithout a last line end");
+	scene_put(&scene, SPAN("From y Tue Nov 24 00:00:00 2026\n\n"));
+	while (buf_len(&scene.file) < scene.intent.size_before)
+		scene_put(&scene, SPAN("z"));
+	scene_put(&scene, SPAN("\n"));
+	buf_init(&found, SCENE_FILE_BYTES_MAX);
+	(void)buf_append(&found, buf_span(&scene.file));
+	result = scene_repair(&scene);
+	assert_int_equal(scene_bits(&result), 0);
+	assert_false(result.cut);
+	assert_true(span_equal(buf_span(&scene.file), buf_span(&found)));
+	buf_fini(&found);
+	scene_fini(&scene);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(leaves_whole_messages_wherever_it_is_torn),
+		cmocka_unit_test(keeps_a_line_end_that_a_reader_wrote),
 		cmocka_unit_test(leaves_alone_what_others_did),
 		cmocka_unit_test(knows_messages_in_another_file),
 	};
