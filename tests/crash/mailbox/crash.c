@@ -134,8 +134,8 @@ crash_here(void *ctx)
 {
 	struct life *life = ctx;
 	/*
-	 * The deeper, the rarer, or it would never end; but a start behind a kill sees what only the
-	 * memory has, and a power cut in the midst of it takes that away.
+	 * The deeper, the rarer, or it would never end; but a start behind a kill sees what only
+	 * the memory has, and a power cut in the midst of it takes that away.
 	 */
 	unsigned one_in = life->depth == 0 ? 1
 			: life->depth > 1 ? 400
