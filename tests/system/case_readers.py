@@ -57,19 +57,24 @@ def compare(path, name, texts):
 def on_terminal(command, env, seconds=60, good=(0,), patience=5):
     """Run a full-screen program on a terminal of its own; its screen as bytes.
 
-    One that is not done after SECONDS is asked to end, and killed after PATIENCE.
+    One that is not done after SECONDS is asked to end, and killed after PATIENCE.  When mutt asks
+    whether to remove another's dot lock, while it holds the other lock and hears no signals, it is
+    told no, and to exit: the keys that it was given went to that question.
     """
     master, slave = pty.openpty()
     process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=env,
                                start_new_session=True)
     os.close(slave)
-    screen, end = b"", time.monotonic() + seconds
+    screen, asked, end = b"", 0, time.monotonic() + seconds
     while time.monotonic() < end:
         if select.select([master], [], [], 0.1)[0]:
             try:
                 screen += os.read(master, 65536)
             except OSError:
                 break
+            if screen.count(b"remove lock") > asked:
+                asked += 1
+                os.write(master, b"nx")
         elif process.poll() is not None:
             break
     try:

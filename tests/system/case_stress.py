@@ -91,9 +91,9 @@ def stop_lockers(site, processes):
 def run_mutt(site, paths, saved, stop):
     """The real mutt moves messages out of boxes, again and again.
 
-    It may not come to an end of its keys: when a dot lock is there for too long it asks whether to
-    remove it, holding the other lock.  Then it is ended, and what it had not expunged by then is
-    still in the box.  It blocks signals while it writes, and is given the time to finish.
+    It may not come to an end of its keys while mail keeps arriving.  Then it is ended, and what it had
+    not expunged by then is still in the box.  It blocks signals while it writes, and is given the time
+    to finish.
     """
     chance, stop.runs, stop.ended = random.Random(1), 0, 0
     while not stop.is_set():
