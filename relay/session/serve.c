@@ -12,6 +12,7 @@ enum {
 	SERVE_COMMAND_TIMEOUT_MS = 5 * 60 * 1000,       /* RFC 5321 section 4.5.3.2.7 */
 	SERVE_DATA_TIMEOUT_MS = 3 * 60 * 1000,          /* RFC 5321 section 4.5.3.2.5 */
 	SERVE_BODY_GRACE_MS = 30 * 1000,
+	SERVE_REFUSED_TIMEOUT_MS = 10 * 1000,
 	SERVE_LINGER_MS = 2000,
 };
 
@@ -142,18 +143,18 @@ serve_count_body(struct serve *serve, size_t bytes, bool reads)
 	}
 }
 
-/* For the next command.  Between chunks the pace of their message goes on. */
+/* For the next command.  Between chunks the pace of their message goes on; QUIT takes no time. */
 static uint64_t
 serve_command_time_ms(const struct serve *serve)
 {
 	uint64_t command_ms = serve->settings.command_timeout_ms;
+	uint64_t most_ms = command_ms;
 
-	if (serve->body_began_ms == 0)
-		return command_ms;
-
-	uint64_t body_ms = serve_body_time_ms(serve);
-
-	return body_ms < command_ms ? body_ms : command_ms;
+	if (smtp_server_was_refused(serve->server))
+		most_ms = serve->settings.refused_timeout_ms;
+	else if (serve->body_began_ms != 0)
+		most_ms = serve_body_time_ms(serve);
+	return most_ms < command_ms ? most_ms : command_ms;
 }
 
 /*
@@ -432,6 +433,8 @@ serve_start(struct loop *loop, struct conn *conn, const struct serve_settings *s
 		serve->settings.data_timeout_ms = SERVE_DATA_TIMEOUT_MS;
 	if (serve->settings.body_grace_ms == 0)
 		serve->settings.body_grace_ms = SERVE_BODY_GRACE_MS;
+	if (serve->settings.refused_timeout_ms == 0)
+		serve->settings.refused_timeout_ms = SERVE_REFUSED_TIMEOUT_MS;
 	loop_task_init(&serve->begin_tls, serve_begin_tls, serve);
 	loop_task_init(&serve->end, serve_end_task, serve);
 	loop_timer_init(&serve->session_timer, serve_session_expired, serve);

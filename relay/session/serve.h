@@ -37,6 +37,7 @@ struct serve_settings {
 	uint64_t body_bytes_second_min;
 	uint64_t body_grace_ms;                 /* 0: 30 s */
 	uint64_t session_timeout_ms;            /* all of it; 0: none */
+	uint64_t refused_timeout_ms;            /* for QUIT, after 554; 0: 10 seconds */
 };
 
 /* Why a session ended, for the log. */

@@ -537,6 +537,12 @@ smtp_server_command_count(const struct smtp_server *s)
 }
 
 bool
+smtp_server_was_refused(const struct smtp_server *s)
+{
+	return s->phase == PHASE_REFUSED;
+}
+
+bool
 smtp_server_has_body(const struct smtp_server *s)
 {
 	return s->chunk_begun || smtp_server_stage(s) == SMTP_SERVER_STAGE_BODY;

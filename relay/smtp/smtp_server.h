@@ -264,6 +264,9 @@ void smtp_server_drain(struct smtp_server *server, const char *status, const cha
 
 bool smtp_server_has_transaction(const struct smtp_server *server);
 
+/* 554 stood in the place of the banner, and QUIT is all that is waited for. */
+bool smtp_server_was_refused(const struct smtp_server *server);
+
 /* In a body, or between two chunks of one. */
 bool smtp_server_has_body(const struct smtp_server *server);
 

@@ -26,8 +26,9 @@ ok(struct reply *reply, uint16_t code, const char *status)
 static enum step
 app_open(void *ctx, struct reply *reply)
 {
-	(void)ctx;
-	return ok(reply, 220, "");
+	struct rig *rig = ctx;
+
+	return ok(reply, rig->refuses ? 554 : 220, "");
 }
 
 static enum step

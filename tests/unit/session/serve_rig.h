@@ -18,6 +18,7 @@ struct rig {
 	/* the application */
 	struct serve *serve;
 	struct conn *conn;              /* the serve's; looked at only */
+	bool refuses;                   /* everybody, by 554 */
 	bool parks;                     /* MAIL is answered when the test says so */
 	bool parked;
 	bool no_room;                   /* body() takes nothing */

@@ -141,6 +141,41 @@ test_pace(void **state)
 	}
 }
 
+/* Who was refused may say QUIT, and has little time for it, whatever else he says. */
+static void
+test_refused(void **state)
+{
+	for (int i = 0; i < 2; i++) {
+		struct rig rig;
+		uint64_t begun_ms;
+
+		(void)state;
+		rig_open(&rig);
+		rig.refuses = true;
+		rig.settings.refused_timeout_ms = 400;
+		begun_ms = loop_now_ms(rig.loop);
+		rig_call(&rig);
+		HEAR(&rig, "554 ");
+		if (i == 1) {
+			say(&rig, "EHLO x\r\n");
+			HEAR(&rig, "503 5.5.1 ");
+		}
+		HEAR(&rig, "421 4.4.2 ");
+		wait_ended(&rig, SERVE_END_TIMEOUT);
+		assert_true(loop_now_ms(rig.loop) - begun_ms >= 400);
+		rig_close(&rig);
+
+		rig_open(&rig);
+		rig.refuses = true;
+		rig_call(&rig);
+		HEAR(&rig, "554 ");
+		say(&rig, "QUIT\r\n");
+		HEAR(&rig, "221 ");
+		wait_ended(&rig, SERVE_END_QUIT);
+		rig_close(&rig);
+	}
+}
+
 static void
 test_no_deadline_while_we_think(void **state)
 {
@@ -172,6 +207,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_deadlines),
 		cmocka_unit_test(test_pace),
+		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_no_deadline_while_we_think),
 	};
 
