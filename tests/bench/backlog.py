@@ -59,7 +59,7 @@ class Sink:
         self.out.seek(0)
         before = len(self.out.readlines())
         self.process.send_signal(signal.SIGUSR1)
-        for _ in range(500):
+        for _ in range(2500):                   # ten seconds: the machine may be busy
             self.out.seek(0)
             lines = self.out.readlines()
             if len(lines) > before and lines[-1].endswith("}\n"):
