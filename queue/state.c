@@ -473,6 +473,29 @@ state_end_attempt(struct message_state *state, uint32_t batch)
 	}
 }
 
+static void
+overlay_attempts(const struct message_state *state, struct envelope *envelope)
+{
+	envelope->attempts = arena_alloc_array(envelope->arena, state->event_count + 1,
+	    sizeof(envelope->attempts[0]));
+	for (uint32_t i = 0; i < state->event_count; i++) {
+		const struct state_event *event = &state->events[i];
+		struct envelope_attempt *to = &envelope->attempts[envelope->attempt_count++];
+
+		*to = (struct envelope_attempt){ .wall_ms = event->wall_ms,
+		    .rcpt_first = event->rcpt_first, .rcpt_count = event->rcpt_count };
+		if (!event->words)
+			continue;
+		const struct state_words *words = &state->words[event->words - 1];
+		char *text = mem_format("%u %.*s%s%.*s", words->code, SPAN_ARGS(words->status),
+		    words->status.len ? " " : "", SPAN_ARGS(words->text));
+
+		to->words = envelope_keep(envelope, span_from_cstr(text));
+		to->host = envelope_keep(envelope, words->host);
+		mem_free(&text);
+	}
+}
+
 void
 state_overlay(const struct message_state *state, struct envelope *envelope)
 {
@@ -489,4 +512,5 @@ state_overlay(const struct message_state *state, struct envelope *envelope)
 		reply_set_foreign(&to->last, words->code, words->status, words->text);
 		to->last_host = envelope_keep(envelope, words->host);
 	}
+	overlay_attempts(state, envelope);
 }

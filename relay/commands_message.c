@@ -34,11 +34,37 @@ show_release(void *state)
 	mem_free(&show);
 }
 
+/* Attempts of a life before: the queue has them on record. */
 static void
-put_attempts(struct json *object, const struct outbound_unit *unit)
+put_recorded(struct json *list, const struct outbound_unit *unit, const struct envelope *envelope)
+{
+	uint32_t rcpt = unit->rcpt_count > 0 ? unit->rcpts[0] : 0;
+
+	for (size_t i = 0; i < envelope->attempt_count; i++) {
+		const struct envelope_attempt *attempt = &envelope->attempts[i];
+		bool is_of_it = rcpt >= attempt->rcpt_first &&
+		    rcpt - attempt->rcpt_first < attempt->rcpt_count;
+		bool is_kept = unit->attempt_count_kept > 0 &&
+		    attempt->wall_ms >= unit->attempts[0].at_wall_ms;
+		struct json *row;
+
+		if (!is_of_it || is_kept)
+			continue;
+		row = json_add_object(list);
+		commands_put_time(row, "at", attempt->wall_ms);
+		json_put_text(row, "host", attempt->host);
+		json_put_text(row, "words", attempt->words);
+	}
+}
+
+static void
+put_attempts(struct json *object, const struct outbound_unit *unit,
+    const struct envelope *envelope)
 {
 	struct json *list = json_put_list(object, "tries");
 
+	if (unit->attempt_count_kept < unit->attempt_count)
+		put_recorded(list, unit, envelope);
 	for (size_t i = 0; i < unit->attempt_count_kept; i++) {
 		const struct outbound_attempt *attempt = &unit->attempts[i];
 		struct json *row = json_add_object(list);
@@ -82,7 +108,7 @@ put_unit(void *ctx, const struct outbound_unit *unit)
 		commands_put_time(row, "delay_notice", unit->delay_notice_wall_ms);
 	json_put_int(row, "ready_before", (int64_t)unit->ready_before);
 	json_put_int(row, "attempts", unit->attempt_count);
-	put_attempts(row, unit);
+	put_attempts(row, unit, units->envelope);
 }
 
 static void

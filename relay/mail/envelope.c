@@ -79,6 +79,8 @@ envelope_copy(const struct envelope *envelope)
 	copy->origin = arena_dup(arena, envelope->origin);
 	copy->parent = arena_dup(arena, envelope->parent);
 
+	copy->attempts = NULL;
+	copy->attempt_count = 0;
 	copy->rcpt_capacity = envelope->rcpt_count;
 	copy->rcpts = arena_alloc_array(arena, envelope->rcpt_count, sizeof(copy->rcpts[0]));
 	for (size_t i = 0; i < envelope->rcpt_count; i++) {

@@ -76,6 +76,14 @@ struct envelope_rcpt {
 	struct span last_host;          /* "mx1.example.net[192.0.2.7]:25"; "" if none */
 };
 
+/* One of its newest attempts, as it is recorded, for people. */
+struct envelope_attempt {
+	int64_t wall_ms;
+	struct span words;              /* "451 4.2.1 come again" */
+	struct span host;
+	uint32_t rcpt_first, rcpt_count;
+};
+
 struct envelope {
 	struct arena *arena;
 
@@ -99,6 +107,9 @@ struct envelope {
 	struct span listener;           /* name of the listener it came through */
 	struct span origin;             /* origin id, by the first own node; "" until known */
 	struct span parent;             /* queue id of what this notification is about; "" */
+	/* oldest first; only of an envelope that the queue has read */
+	struct envelope_attempt *attempts;
+	size_t attempt_count;
 	uint64_t body_bytes;            /* CRLF lines, unstuffed, trace fields included */
 };
 

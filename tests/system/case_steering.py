@@ -1,6 +1,8 @@
 """Destinations: suspended and resumed by hand, remembered over restarts."""
+import datetime
 import time
 
+import case_notices
 from chapar import check, free_port, smtp_route, swaks, wait_for
 from case_backlog import CountingSink
 
@@ -69,3 +71,29 @@ def test_down_over_a_restart(site):
     check(later.count("event=deferred") <= 4, "stormed:\n" + later[-3000:])
     sink = CountingSink(site.address(9), port, 0)
     wait_for(lambda: len(sink.letters) == 20, 15, "all arrive when it is back")
+
+
+def moment(try_):
+    return datetime.datetime.fromisoformat(try_["at"].replace("Z", "+00:00")).timestamp()
+
+
+def test_attempts_over_a_restart(site):
+    """When, where and with which words each attempt ended is known after kill -9 too."""
+    world = case_notices.World(site)
+    identity = world.send("me@example.org", [("later1@example.com", []), ("later2@example.com", []),
+                                             ("good@example.com", [])])
+
+    def tries():
+        item, = world.relay.ctl_json("explain", identity)
+        return [try_ for unit in item["units"] for try_ in unit["tries"]]
+    wait_for(lambda: len(tries()) >= 3, 10, "three attempts")
+    before = tries()
+    world.relay.kill()
+    world.relay.start()
+    after = tries()
+    check(len(after) >= len(before), f"{len(before)} attempts before, {len(after)} after")
+    for one, other in zip(before, after):
+        check((one["words"], one["host"]) == (other["words"], other["host"]), f"{one}, then {other}")
+        check(abs(moment(one) - moment(other)) < 1, f"{one}, then {other}")
+    check(all("come again" in try_["words"] for try_ in after), str(after))
+    wait_for(lambda: len(tries()) > len(before), 5, "the next one stands behind them")
