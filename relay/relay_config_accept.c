@@ -60,13 +60,9 @@ read_gate(struct relay_config *config, struct err *err)
 {
 	const struct conf_block *block = conf_block(config->conf, "fairness");
 	struct gate_settings *gate = &config->gate;
-	size_t count = conf_list_count(block, "own_from");
-	struct network *own = arena_alloc_array(&config->arena, count + 1, sizeof(*own));
 
-	for (size_t i = 0; i < count; i++)
-		own[i] = *conf_list_network(block, "own_from", i);
-	gate->own_networks = own;
-	gate->own_network_count = count;
+	gate->own_networks = conf_list_networks(block, "own_from", &config->arena,
+	    &gate->own_network_count);
 	gate->own_listeners = relay_config_strings(config, block, "own_listeners",
 	    &gate->own_listener_count);
 	for (size_t i = 0; i < gate->own_listener_count; i++)

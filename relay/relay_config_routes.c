@@ -118,13 +118,8 @@ static int
 route_conditions(struct relay_config *config, const struct conf_block *block,
     struct route_settings *route, struct err *err)
 {
-	size_t count = conf_list_count(block, "clients");
-	struct network *clients = arena_alloc_array(&config->arena, count + 1, sizeof(*clients));
-
-	for (size_t i = 0; i < count; i++)
-		clients[i] = *conf_list_network(block, "clients", i);
-	route->clients = clients;
-	route->client_count = count;
+	route->clients = conf_list_networks(block, "clients", &config->arena,
+	    &route->client_count);
 	if (route_check_patterns(config, block, "for", err) < 0 ||
 	    route_check_patterns(config, block, "from", err) < 0)
 		return -1;

@@ -198,6 +198,19 @@ conf_list_network(const struct conf_block *block, const char *option, size_t ind
 	return &get_at(block, option, CONF_NETWORK_LIST, index)->network;
 }
 
+const struct network *
+conf_list_networks(const struct conf_block *block, const char *option, struct arena *arena,
+    size_t *count_out)
+{
+	size_t count = conf_list_count(block, option);
+	struct network *all = arena_alloc_array(arena, count + 1, sizeof(*all));
+
+	for (size_t i = 0; i < count; i++)
+		all[i] = *conf_list_network(block, option, i);
+	*count_out = count;
+	return all;
+}
+
 bool
 conf_is_set(const struct conf_block *block, const char *option)
 {

@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "relay/base/arena.h"
 #include "relay/base/buf.h"
 #include "relay/base/err.h"
 #include "relay/base/network.h"
@@ -127,6 +128,10 @@ const char *conf_list_string(const struct conf_block *block, const char *option,
 int conf_list_enum(const struct conf_block *block, const char *option, size_t index);
 const struct network *conf_list_network(const struct conf_block *block, const char *option,
     size_t index);
+
+/* A copy of all of them in the arena. */
+const struct network *conf_list_networks(const struct conf_block *block, const char *option,
+    struct arena *arena, size_t *count_out);
 
 /* Written in the file, or has a default. */
 bool conf_is_set(const struct conf_block *block, const char *option);

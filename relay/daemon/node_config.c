@@ -239,19 +239,6 @@ read_listener_tls(struct node_config *config, struct node_listener *listener,
 	return read_client_names(config, listener, block, err);
 }
 
-static void
-read_proxies(struct node_config *config, struct node_listener *listener,
-	     const struct conf_block *block)
-{
-	size_t count = conf_list_count(block, "proxy_from");
-	struct network *all = arena_alloc_array(&config->arena, count + 1, sizeof(*all));
-
-	for (size_t i = 0; i < count; i++)
-		all[i] = *conf_list_network(block, "proxy_from", i);
-	listener->proxies = all;
-	listener->proxy_count = count;
-}
-
 static int
 check_auth(const struct node_listener *listener, const struct conf_block *block, struct err *err)
 {
@@ -276,7 +263,8 @@ read_listener(struct node_config *config, struct node_listener *listener,
 		.auth_in_clear = conf_bool(block, "auth_in_clear"),
 		.line = conf_block_line(block),
 	};
-	read_proxies(config, listener, block);
+	listener->proxies = conf_list_networks(block, "proxy_from", &config->arena,
+					       &listener->proxy_count);
 	if (read_addresses(config, listener, block, err) < 0 ||
 	    check_auth(listener, block, err) < 0)
 		return -1;
