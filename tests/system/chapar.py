@@ -31,15 +31,21 @@ def check(condition, text):
         raise Failure(text)
 
 
+def patience():
+    """By how much longer is waited when the machine has more to do than it has processors for."""
+    return min(4.0, max(1.0, os.getloadavg()[0] / os.cpu_count()))
+
+
 def wait_for(question, seconds, what):
-    """Ask until the answer is true; fail after the time."""
+    """Ask until the answer is true; fail after the time, which a busy machine stretches."""
+    seconds *= patience()
     end = time.monotonic() + seconds
     while True:
         answer = question()
         if answer:
             return answer
         if time.monotonic() > end:
-            raise Failure(f"not within {seconds} s: {what}")
+            raise Failure(f"not within {seconds:.0f} s: {what}")
         time.sleep(0.02)
 
 
@@ -52,7 +58,7 @@ def need(*programs):
 def run(command, seconds=60, data=None, env=None, good=(0,), cwd=None):
     """Run a program to its end; its output as text."""
     done = subprocess.run(command, input=data, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          timeout=seconds, env=env, cwd=cwd)
+                          timeout=seconds * patience(), env=env, cwd=cwd)
     text = done.stdout.decode("utf-8", "replace")
     check(good is None or done.returncode in good,
           f"{' '.join(map(str, command[:4]))} ended with {done.returncode}:\n{text[-3000:]}")
