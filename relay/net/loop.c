@@ -1,6 +1,7 @@
 #include "relay/net/loop_private.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -240,6 +241,8 @@ loop_free(struct loop **loop_address)
 		run_tasks(loop);
 		run_deferred(loop);
 	}
+	while (atomic_load_explicit(&loop->posters, memory_order_acquire) > 0)
+		(void)sched_yield();
 	ev_io_stop(loop->ev, &loop->wake_io);
 	ev_loop_destroy(loop->ev);
 	(void)close(loop->wake_fd);
@@ -315,6 +318,8 @@ loop_post(struct loop *loop, struct loop_post *post)
 {
 	struct loop_post *newest = atomic_load_explicit(&loop->posted, memory_order_relaxed);
 
+	/* The post may run, and with it the last reason for this loop be gone, before we return. */
+	atomic_fetch_add_explicit(&loop->posters, 1, memory_order_relaxed);
 	do {
 		post->next = newest;
 	} while (!atomic_compare_exchange_weak(&loop->posted, &newest, post));
@@ -325,6 +330,7 @@ loop_post(struct loop *loop, struct loop_post *post)
 
 		must(put == sizeof(one) || errno == EAGAIN);
 	}
+	atomic_fetch_sub_explicit(&loop->posters, 1, memory_order_release);
 }
 
 void

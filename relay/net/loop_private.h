@@ -35,6 +35,7 @@ struct loop {
 
 	_Atomic(struct loop_post *) posted;     /* newest first */
 	atomic_bool sleeps;                     /* a post must write to wake_fd */
+	atomic_uint posters;                    /* inside loop_post() now */
 	int wake_fd;
 	ev_io wake_io;
 

@@ -352,6 +352,45 @@ no_wake_up_is_lost(void **state)
 	loop_free(&right.loop);
 }
 
+struct last_word {
+	struct loop *loop;
+	struct loop_post post;
+	bool came;
+};
+
+static void
+word_comes(void *ctx)
+{
+	((struct last_word *)ctx)->came = true;
+}
+
+static void
+say_it(void *ctx)
+{
+	struct last_word *word = ctx;
+
+	loop_post(word->loop, &word->post);
+}
+
+/* The poster may still be inside loop_post() when its post has run; it must not miss the loop. */
+static void
+a_loop_goes_when_the_last_post_has_run(void **state)
+{
+	(void)state;
+	for (int round = 0; round < 300; round++) {
+		struct last_word word = { .loop = loop_new(clock_system(), NULL) };
+		struct work_thread *thread;
+
+		loop_post_init(&word.post, word_comes, &word);
+		thread = work_service_start("speaker", say_it, &word, NULL);
+		assert_non_null(thread);
+		while (!word.came)
+			loop_turn(word.loop, 10);
+		loop_free(&word.loop);
+		work_join(&thread);
+	}
+}
+
 static void
 a_stopped_loop_delivers_what_was_posted(void **state)
 {
@@ -561,6 +600,7 @@ main(void)
 		cmocka_unit_test(frees_wait_for_the_end_of_the_turn),
 		cmocka_unit_test(posts_from_threads_all_come_in_order),
 		cmocka_unit_test(no_wake_up_is_lost),
+		cmocka_unit_test(a_loop_goes_when_the_last_post_has_run),
 		cmocka_unit_test(a_stopped_loop_delivers_what_was_posted),
 		cmocka_unit_test(a_watch_tells_and_stops),
 		cmocka_unit_test(tokens_find_their_asker_once),
