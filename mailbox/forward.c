@@ -96,6 +96,9 @@ pull(struct body_source *source, struct span *piece_out)
 	struct wire *wire = container_of(source, struct wire, source);
 	struct forward *forward = of_wire(wire);
 
+	/* A connection that drains asks again; until read_done() the rest is the pool's. */
+	if (wire->is_reading)
+		return BODY_WAIT;
 	if (wire->has_failed)
 		return BODY_FAILED;
 	if (wire->head.len > 0) {
@@ -112,7 +115,7 @@ pull(struct body_source *source, struct span *piece_out)
 	}
 	if (wire->has_ended)
 		return BODY_END;
-	if (!wire->is_given && !wire->is_reading) {
+	if (!wire->is_given) {
 		wire->is_reading = true;
 		work_job_init(&wire->job, read_run, read_done, NULL, wire);
 		must(work_submit(forward->settings.pool, forward->settings.loop, &wire->job,
