@@ -234,36 +234,6 @@ has_heard(struct rig *rig, const char *text)
 	return span_find(buf_span(&rig->heard), span_from_cstr(text), &at);
 }
 
-/* Lines heard, each octet looked at once: there may be millions. */
-struct tally {
-	size_t octets, lines;
-};
-
-static size_t
-hear_lines(struct rig *rig, struct tally *tally)
-{
-	struct span text;
-
-	listen_once(rig);
-	text = buf_span(&rig->heard);
-	for (; tally->octets < text.len; tally->octets++)
-		tally->lines += text.data[tally->octets] == '\n';
-	return tally->lines;
-}
-
-size_t
-hear_all_lines(struct rig *rig, size_t wanted)
-{
-	struct tally tally = { 0 };
-	size_t before;
-
-	do {
-		before = tally.lines;
-		(void)RUN_UNTIL(rig->loop, hear_lines(rig, &tally) > before);
-	} while (tally.lines < wanted && tally.lines > before);
-	return tally.lines;
-}
-
 void
 hang_up(struct rig *rig)
 {

@@ -50,9 +50,6 @@ void say(struct rig *rig, const char *text);
 void listen_once(struct rig *rig);
 bool has_heard(struct rig *rig, const char *text);
 
-/* Listens as long as lines keep coming, up to those wanted; how many came. */
-size_t hear_all_lines(struct rig *rig, size_t wanted);
-
 #define HEAR(rig, text)                                                         \
 	do {                                                                    \
 		if (!RUN_UNTIL((rig)->loop, has_heard((rig), (text))))          \
