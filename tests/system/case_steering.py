@@ -68,7 +68,8 @@ def test_down_over_a_restart(site):
     check("event=breaker-open" not in later, "its breaker opened once more:\n" + later[-1500:])
     shown = destination(relay)
     check(shown["hosts"][0]["breaker"] != "closed" and shown["hosts"][0]["last_error"], str(shown))
-    check(later.count("event=deferred") <= 4, "stormed:\n" + later[-3000:])
+    # Probes, whose number depends on how long all this takes; a storm would be all twenty.
+    check(later.count("event=deferred") <= 8, "stormed:\n" + later[-3000:])
     sink = CountingSink(site.address(9), port, 0)
     wait_for(lambda: len(sink.letters) == 20, 15, "all arrive when it is back")
 
