@@ -31,7 +31,7 @@ enum queue_reason {
 	REASON_NO_REPLICA = 17,         /* the replicated backend misses a standby */
 	REASON_RECOVERING = 18,         /* found at start, copy forward not yet durable */
 	REASON_RESOLVING = 19,          /* its next hop is being looked up */
-	REASON_SETTLED = 20,            /* nobody waits for it; the record of that is being written */
+	REASON_SETTLED = 20,            /* nobody waits; the record of that is being written */
 	REASON_COUNT
 };
 
