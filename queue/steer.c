@@ -77,8 +77,12 @@ copy_outcomes(struct change *change, const struct queue_outcome *outcomes, size_
 
 		*copy = outcomes[i];
 		copy->host = arena_dup(&change->arena, outcomes[i].host);
-		copy->due_ms = outcomes[i].due_ms + offset_ms > 0 ?
-		    outcomes[i].due_ms + offset_ms : 0;
+		/* 0 is no time but the want of one: it stays what it is. */
+		if (outcomes[i].due_ms == 0)
+			copy->due_ms = 0;
+		else
+			copy->due_ms = outcomes[i].due_ms + offset_ms > 0 ?
+			    outcomes[i].due_ms + offset_ms : 0;
 	}
 }
 

@@ -150,6 +150,34 @@ deferral_survives(void **state)
 	envelope_free(&answer.envelope);
 }
 
+/*
+ * Hours in the queue before a machine starts again, whose own time begins anew: still, who waits for
+ * a host has no time, and gets no further along a schedule.
+ */
+static void
+waiting_for_a_host_is_no_time(void **state)
+{
+	struct rig *rig = *state;
+	queue_id id = rig_send(rig, "a@example.org", "b@example.net", 100, NULL);
+	struct queue_outcome outcome = { .state = RCPT_WAITING, .tried = true,
+	    .reason = REASON_DESTINATION_BREAKER, .class = RETRY_GREYLISTED };
+	struct queue_change change = { .outcomes = &outcome, .outcome_count = 1 };
+	struct rig_answer answer = { 0 };
+	struct queue_rcpt rcpt;
+
+	assert_int_equal(rig_outcome(rig, id, 0, RCPT_WAITING, "greylisted"), QUEUE_DONE);
+	clock_manual_step_wall_ms(&rig->clock, INT64_C(5) * 3600 * 1000);
+	rig_crash(rig);
+	reply_set(&outcome.reply, 451, "4.4.1", "refused");
+	(void)queue_update(rig->queue, id, &change, rig_done, &answer);
+	rig_run(rig);
+	rig_crash(rig);
+	assert_true(queue_find_rcpt(rig->queue, id, 0, &rcpt));
+	assert_int_equal(rcpt.attempt_count, 2);
+	assert_int_equal(rcpt.class_attempt_count, 1);
+	assert_int_equal(rcpt.due_ms, 0);
+}
+
 static void
 hold_survives(void **state)
 {
@@ -345,6 +373,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(large_bodies_stream, setup, teardown),
 		cmocka_unit_test_setup_teardown(settled_is_gone, setup, teardown),
 		cmocka_unit_test_setup_teardown(deferral_survives, setup, teardown),
+		cmocka_unit_test_setup_teardown(waiting_for_a_host_is_no_time, setup, teardown),
 		cmocka_unit_test_setup_teardown(hold_survives, setup, teardown),
 		cmocka_unit_test_setup_teardown(remove_is_for_good, setup, teardown),
 		cmocka_unit_test_setup_teardown(notice_and_mark_are_one, setup, teardown),
