@@ -151,8 +151,8 @@ deferral_survives(void **state)
 }
 
 /*
- * Hours in the queue before a machine starts again, whose own time begins anew: still, who waits for
- * a host has no time, and gets no further along a schedule.
+ * Hours in the queue before a machine starts again, whose own time begins anew: still, who waits
+ * for a host has no time, and gets no further along a schedule.
  */
 static void
 waiting_for_a_host_is_no_time(void **state)
