@@ -59,7 +59,8 @@ def on_terminal(command, env, seconds=60, good=(0,), patience=5):
 
     One that is not done after SECONDS is asked to end, and killed after PATIENCE.  When mutt asks
     whether to remove another's dot lock, while it holds the other lock and hears no signals, it is
-    told no, and to exit: the keys that it was given went to that question.
+    told no, and to exit: the keys that it was given went to that question.  A return among them
+    says yes, which is why what asks_no_force() makes stands between mutt and the lock.
     """
     master, slave = pty.openpty()
     process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=env,
@@ -92,10 +93,21 @@ def on_terminal(command, env, seconds=60, good=(0,), patience=5):
     return screen
 
 
+def asks_no_force(home):
+    """A program for mutt's dot locks that does all but take away another's: there is one, it says (3)."""
+    path = os.path.join(home, "dotlock")
+    if not os.path.exists(path):
+        with open(path, "w") as file:
+            file.write('#!/bin/sh\nfor word; do [ "$word" != -f ] || exit 3; done\nexec mutt_dotlock "$@"\n')
+        os.chmod(path, 0o755)
+    return path
+
+
 def mutt(site, path, keys, settings="", read_only=True, good=(0,), **bounds):
     """mutt on the box, typing KEYS."""
     home = os.path.join(site.path, "home")
     os.makedirs(os.path.join(home, "Mail"), exist_ok=True)  # or mutt asks for it
+    settings += f"set dotlock_program={asks_no_force(home)}\n"
     rc = os.path.join(home, "muttrc")
     with open(rc, "w") as file:
         file.write("set wait_key=no\nset pipe_split=yes\nset pipe_decode=no\nset quit=yes\n"
