@@ -8,9 +8,10 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 
 import foreign
-from chapar import Skip, need
+from chapar import Skip, check, need
 
 NOBODY = 65534
 PORT = 2625
@@ -84,11 +85,18 @@ class Receiver(foreign.Foreign):
                 pass
             process.wait(10)
         self.processes = []
-        for pid in self.strays():
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+        end, clean = time.monotonic() + 10, 0
+        # Who was just being made while the others were looked through is seen the next time.
+        while clean < 2:
+            pids = list(self.strays())
+            clean = 0 if pids else clean + 1
+            check(time.monotonic() < end, f"it lives on: {pids}")
+            for pid in pids:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+            time.sleep(0.05)
 
     def strays(self):
         """Processes that left the group, known by the mount of /etc that only this server has."""
