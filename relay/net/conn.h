@@ -95,6 +95,13 @@ size_t conn_input_bytes(const struct conn *conn);
 bool conn_input_waits(const struct conn *conn);
 
 /*
+ * Tell the peer now that its octets have come.  For an owner who has nothing to write, and to
+ * whom more is owed at once: the kernel tells it up to 40 ms later, and a peer that collects small
+ * writes (RFC 896) keeps the rest back until then.
+ */
+void conn_acknowledge(struct conn *conn);
+
+/*
  * Output.  conn_write() copies.  conn_write_segment() borrows: the segment and
  * its bytes stay untouched until released() is called, once, when they are
  * sent or never will be (on the loop's thread; also during conn_free()).  All

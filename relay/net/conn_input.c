@@ -1,6 +1,8 @@
 #include "relay/net/conn_private.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -211,4 +213,14 @@ conn_input_waits(const struct conn *conn)
 		return false;
 	return !buf_is_empty(&conn->input) ||
 	    recv(conn->fd, &octet, sizeof(octet), MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
+void
+conn_acknowledge(struct conn *conn)
+{
+	const int on = 1;
+
+	/* Linux forgets it after a while; a socket that is none of TCP's refuses it. */
+	if (!conn->ended)
+		(void)setsockopt(conn->fd, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof(on));
 }

@@ -384,6 +384,18 @@ obey(struct call *call)
 	must_not_reach();
 }
 
+/*
+ * More replies are owed, and we have nothing to say that would carry the acknowledgement of those
+ * that came: so it is with pipelining (RFC 2920), and most of all with BDAT behind the commands.
+ */
+static void
+hurry_replies(struct call *call)
+{
+	if (!call->redial && !call->ended && conn_output_bytes(call->conn) == 0 &&
+	    smtp_client_wants(call->client) == SMTP_CLIENT_WANTS_INPUT)
+		conn_acknowledge(call->conn);
+}
+
 static size_t
 feed(struct call *call, struct span input)
 {
@@ -394,6 +406,7 @@ feed(struct call *call, struct span input)
 	flush(call);
 	if (!call->redial && !call->ended)
 		obey(call);
+	hurry_replies(call);
 	return consumed;
 }
 

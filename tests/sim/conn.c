@@ -194,6 +194,13 @@ conn_input_bytes(const struct conn *conn)
 	return buf_len(&conn->input);
 }
 
+/* The wire has no acknowledgements that anybody waits for. */
+void
+conn_acknowledge(struct conn *conn)
+{
+	(void)conn;
+}
+
 /* Whether it was read by our loop or waits on the wire is the same to the owner. */
 bool
 conn_input_waits(const struct conn *conn)
