@@ -7,6 +7,7 @@
 
 #include "mailbox/delivery_id.h"
 #include "mailbox/mutant.h"
+#include "relay/base/ascii.h"
 #include "relay/base/base32.h"
 #include "relay/base/mem.h"
 #include "relay/base/must.h"
@@ -138,9 +139,9 @@ maildir_name(uint64_t delivery_id, struct span host, uint64_t bytes,
 	char id[BASE32_U64_BYTES], clean[MAILDIR_HOST_BYTES_MAX + 1];
 	size_t len = host.len < MAILDIR_HOST_BYTES_MAX ? host.len : MAILDIR_HOST_BYTES_MAX;
 
-	/* What a name cannot hold, and what has a meaning in one. */
+	/* What a name cannot hold or should not, and what has a meaning in one. */
 	for (size_t i = 0; i < len; i++)
-		clean[i] = host.data[i] != '\0' && strchr("/:,\\", host.data[i]) != NULL
+		clean[i] = !ascii_is_print(host.data[i]) || strchr("/:,\\", host.data[i]) != NULL
 			       ? '_' : host.data[i];
 	clean[len] = '\0';
 	base32_print_u64(delivery_id, id);
