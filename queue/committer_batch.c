@@ -51,6 +51,7 @@ committer_add_live(struct committer *committer, const struct manifest_entry *ent
 	committer->live[committer->live_count++] = *entry;
 }
 
+/* It may be gone: see forget_freed().  The slot is not used again before its job is reported. */
 static void
 remove_live(struct committer *committer, uint32_t slot)
 {
@@ -60,7 +61,6 @@ remove_live(struct committer *committer, uint32_t slot)
 			return;
 		}
 	}
-	must_not_reach();
 }
 
 /* Numbers are never used twice, so neither are salts; nobody outside can guess one. */
@@ -388,6 +388,21 @@ act_on_records(struct committer *committer, const struct commit_job *job)
 	}
 }
 
+/*
+ * The job in front may have been taken in part.  Its FREEs that are durable now stand behind
+ * a manifest which still names their segments; the next manifest must not name them again,
+ * for no FREE stands behind that one.
+ */
+static void
+forget_freed(struct committer *committer)
+{
+	const struct commit_job *job = STAILQ_FIRST(&committer->pending);
+
+	for (uint32_t i = job ? job->record_retry : 0; job && i < job->record_next; i++)
+		if (job->records[i].type == RECORD_FREE)
+			remove_live(committer, job->records[i].sequence);
+}
+
 static void
 report_batch(struct committer *committer)
 {
@@ -506,6 +521,7 @@ commit_batch(struct committer *committer, enum fit *fit_out)
 		return -1;
 	}
 	take_written(committer, &batch);
+	forget_freed(committer);
 	report_batch(committer);
 	return 0;
 }
