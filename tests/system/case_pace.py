@@ -1,16 +1,15 @@
 """How fast letters follow each other to one host."""
-import socket
 import statistics
-import threading
 import time
 
 import letters
+from case_notices import ScriptedSink
 from chapar import check, smtp_route, wait_for
 
 COUNT = 40
 
 
-class Collector:
+class Collector(ScriptedSink):
     """A server with CHUNKING whose kernel collects small writes (RFC 896), as Postfix's does.
 
     It answers the commands of a group, and a moment later the message behind them.
@@ -18,19 +17,7 @@ class Collector:
 
     def __init__(self, address):
         self.arrived = []
-        self.listener = socket.socket()
-        self.listener.bind((address, 0))
-        self.listener.listen(64)
-        self.at = f"{address}:{self.listener.getsockname()[1]}"
-        threading.Thread(target=self.accept, daemon=True).start()
-
-    def accept(self):
-        while True:
-            try:
-                connection, _ = self.listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self.session, args=(connection,), daemon=True).start()
+        super().__init__(address)
 
     def session(self, connection):
         with connection, connection.makefile("rb") as file:
